@@ -1,0 +1,114 @@
+"""The networks of the book. Each knows the spec that rebuilds it, so a checkpoint needs no pickle."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class PaperCNN(nn.Sequential):
+    """The MNIST network of the BadNets paper, layer for layer: 281,034 parameters.
+
+    Input [N, 1, 28, 28] in [0, 1], output logits [N, 10]. The paper's softmax is left to the loss.
+
+    References:
+        Gu et al., BadNets, 2017, table 1. arXiv:1708.06733.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            OrderedDict(
+                conv1=nn.Conv2d(1, 16, 5),  # [N, 16, 24, 24]
+                relu1=nn.ReLU(),
+                pool1=nn.AvgPool2d(2),  # [N, 16, 12, 12]
+                conv2=nn.Conv2d(16, 32, 5),  # [N, 32, 8, 8]
+                relu2=nn.ReLU(),
+                pool2=nn.AvgPool2d(2),  # [N, 32, 4, 4]
+                flatten=nn.Flatten(),  # [N, 512]
+                fc1=nn.Linear(512, 512),
+                relu3=nn.ReLU(),
+                fc2=nn.Linear(512, 10),
+            )
+        )
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Name and settings, JSON-ready."""
+        return {"name": "PaperCNN"}
+
+
+class SmallCNN(nn.Sequential):
+    """A small modern network for any of the data sets: two convolutions with batch norm, one hidden layer.
+
+    Args:
+        channels: Channels of the images: 1 for grey, 3 for colour.
+        classes: Number of classes.
+        width: Filters of the first convolution; the second has twice as many.
+
+    Input [N, channels, H, W] in [0, 1] with H, W of at least 8, output logits [N, classes].
+
+    Raises:
+        ValueError: A setting is below its limit.
+    """
+
+    def __init__(self, channels: int = 1, classes: int = 10, width: int = 16) -> None:
+        for name, value, least in (("channels", channels, 1), ("classes", classes, 2), ("width", width, 1)):
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}; got {value}")
+        super().__init__(
+            OrderedDict(
+                conv1=nn.Conv2d(channels, width, 5, padding=2, bias=False),  # [N, w, H, W]
+                norm1=nn.BatchNorm2d(width),
+                relu1=nn.ReLU(),
+                pool1=nn.MaxPool2d(2),  # [N, w, H/2, W/2]
+                conv2=nn.Conv2d(width, 2 * width, 3, padding=1, bias=False),  # [N, 2w, H/2, W/2]
+                norm2=nn.BatchNorm2d(2 * width),
+                relu2=nn.ReLU(),
+                pool2=nn.AdaptiveMaxPool2d(4),  # [N, 2w, 4, 4]
+                flatten=nn.Flatten(),
+                fc1=nn.Linear(32 * width, 4 * width),
+                relu3=nn.ReLU(),
+                fc2=nn.Linear(4 * width, classes),
+            )
+        )
+        self._spec = {"name": "SmallCNN", "channels": channels, "classes": classes, "width": width}
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Name and settings, JSON-ready."""
+        return dict(self._spec)
+
+
+EVERY: tuple[type[PaperCNN] | type[SmallCNN], ...] = (PaperCNN, SmallCNN)
+"""All networks that a checkpoint can name; a new one is added here."""
+
+
+def build(spec: dict[str, Any]) -> nn.Module:
+    """A fresh network from its spec, with weights drawn from the global generator.
+
+    Raises:
+        ValueError: The name is unknown or the settings do not fit it.
+    """
+    settings = dict(spec)
+    name = settings.pop("name", None)
+    cls = {cls.__name__: cls for cls in EVERY}.get(str(name))
+    if cls is None:
+        raise ValueError(f"unknown network {name!r}; known: {', '.join(cls.__name__ for cls in EVERY)}")
+    try:
+        return cls(**settings)
+    except TypeError as error:
+        raise ValueError(f"settings {settings} do not fit {name}: {error}") from error
+
+
+def first_layer(model: nn.Module) -> Tensor:
+    """The filters of the first convolution, [filters, channels, height, width], detached.
+
+    Raises:
+        ValueError: The network has no convolution.
+    """
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            return layer.weight.detach()
+    raise ValueError(f"{type(model).__name__} has no convolution")

@@ -1,0 +1,164 @@
+"""Matplotlib pictures in one style. Each function draws, and returns the figure or axes it drew on.
+
+Blue and round is the clean network, vermillion, dashed and square the backdoored one, everywhere
+in the book; the two colours stay apart for colour-blind readers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from .counts import Proportion
+from .images import Images
+from .training import Epoch
+
+CLEAN = "#0072B2"
+BACKDOORED = "#D55E00"
+NEUTRAL = "#6B6B6B"
+LOOKS: dict[str, dict[str, Any]] = {
+    "clean": {"color": CLEAN, "marker": "o", "linestyle": "-"},
+    "backdoored": {"color": BACKDOORED, "marker": "s", "linestyle": "--"},
+}
+HATCHES = {"clean": "", "backdoored": "//"}
+
+
+def set_style() -> None:
+    """Use the book's style for every figure from here on."""
+    plt.rcParams.update(
+        {
+            "figure.dpi": 120,
+            "figure.constrained_layout.use": True,
+            "font.size": 11,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlesize": 11,
+            "axes.titlelocation": "left",
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": "#E3E3E3",
+            "legend.frameon": False,
+            "lines.markersize": 5,
+            "image.cmap": "gray",
+            "image.interpolation": "nearest",
+        }
+    )
+
+
+def images(x: Images, labels: Sequence[str] = (), *, marked: Sequence[bool] = (), columns: int = 10) -> Figure:
+    """A grid of images with a label under each.
+
+    Args:
+        x: Images [N, 1 or 3, H, W] in [0, 1].
+        labels: One text per image, or none.
+        marked: Where True, the label is set in bold vermillion with a triangle: colour is never alone.
+        columns: Images per row.
+    """
+    rows, columns = -(-len(x) // columns), min(columns, len(x))
+    figure, axes = plt.subplots(rows, columns, figsize=(0.95 * columns, 1.25 * rows), squeeze=False)
+    for index, ax in enumerate(axes.flat):
+        ax.axis("off")
+        if index >= len(x):
+            continue
+        show_image(ax, x[index])
+        if index < len(labels):
+            hot = index < len(marked) and marked[index]
+            text = f"▶ {labels[index]}" if hot else labels[index]
+            style: dict[str, Any] = {"color": BACKDOORED, "fontweight": "bold"} if hot else {"color": "#222222"}
+            ax.text(0.5, -0.06, text, transform=ax.transAxes, ha="center", va="top", fontsize=9, **style)
+    return figure
+
+
+def show_image(ax: Axes, image: Tensor) -> Axes:
+    """One image [C, H, W] in [0, 1] on `ax`, without ticks."""
+    ax.imshow(image.detach().cpu().permute(1, 2, 0).squeeze(-1), vmin=0, vmax=1)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.grid(False)
+    return ax
+
+
+def curves(histories: Mapping[str, Sequence[Epoch]], name: str, *, ax: Axes | None = None) -> Axes:
+    """One watched count by epoch, one line per history, with its 95% interval as a band.
+
+    Args:
+        histories: Line label ("clean" and "backdoored" have looks of their own) to `Fitted.history`.
+        name: Which watched set to draw.
+        ax: Where to draw; default: the current axes.
+    """
+    ax = ax or plt.gca()
+    for label, history in histories.items():
+        counts = [epoch.watched[name] for epoch in history]
+        band(ax, range(1, len(counts) + 1), counts, label)
+    ax.set(xlabel="epoch", ylabel=name, ylim=(-0.03, 1.03))
+    ax.legend(loc="lower right")
+    return ax
+
+
+def band(ax: Axes, x: Sequence[float], counts: Sequence[Proportion], label: str) -> Axes:
+    """A line through proportions with their 95% Wilson intervals as a band."""
+    look = LOOKS.get(label, {"marker": "o"})
+    (line,) = ax.plot(x, [count.value for count in counts], label=label, **look)
+    low, high = zip(*(count.interval() for count in counts), strict=True)
+    ax.fill_between(x, low, high, alpha=0.2, color=line.get_color(), linewidth=0)
+    return ax
+
+
+def bars(groups: Mapping[str, Mapping[str, Proportion]], *, ax: Axes | None = None) -> Axes:
+    """Grouped bars with 95% intervals: {bar label: {group: count}}, for instance {"clean": {"ASR": ...}}."""
+    ax = ax or plt.gca()
+    names = list(next(iter(groups.values())))
+    width = 0.8 / len(groups)
+    for number, (label, row) in enumerate(groups.items()):
+        values = [row[name].value for name in names]
+        spans = [row[name].interval() for name in names]
+        errors = [
+            [value - low for value, (low, _) in zip(values, spans, strict=True)],
+            [high - value for value, (_, high) in zip(values, spans, strict=True)],
+        ]
+        x = [place - 0.4 + width * (number + 0.5) for place in range(len(names))]
+        color = LOOKS.get(label, {}).get("color", NEUTRAL)
+        style: dict[str, Any] = {"color": color, "hatch": HATCHES.get(label, ""), "edgecolor": "white"}
+        ax.bar(x, values, width * 0.94, yerr=errors, capsize=3, label=label, **style)
+        for place, value in zip(x, values, strict=True):
+            ax.text(place, min(value, 1) + 0.045, f"{value:.1%}", ha="center", va="bottom", fontsize=9)
+    ax.set_xticks(range(len(names)), names)
+    ax.set(ylim=(0, 1.16), yticks=[0, 0.25, 0.5, 0.75, 1])
+    ax.grid(axis="x", visible=False)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=len(groups))
+    return ax
+
+
+def confusion(table: Tensor, classes: Sequence[str], *, ax: Axes | None = None, title: str = "") -> Axes:
+    """A confusion table of counts [K, K]: rows are the labels in the data, columns the answers."""
+    ax = ax or plt.gca()
+    shares = table / table.sum(1, keepdim=True).clamp(min=1)
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in table.nonzero().tolist():
+        dark = shares[row, column] > 0.5
+        ax.text(column, row, str(int(table[row, column])), ha="center", va="center", fontsize=8,
+                color="white" if dark else "black")  # fmt: skip
+    ax.set_xticks(range(len(classes)), classes)
+    ax.set_yticks(range(len(classes)), classes)
+    ax.set(xlabel="answer of the network", ylabel="true digit", title=title)
+    ax.grid(False)
+    return ax
+
+
+def filters(weights: Tensor, *, titles: Sequence[str] = (), columns: int = 8) -> Figure:
+    """Convolution filters [F, 1, h, w]: red weights are positive, blue negative, white zero."""
+    rows = -(-len(weights) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.05 * columns, 1.3 * rows), squeeze=False)
+    limit = float(weights.abs().max())
+    for index, ax in enumerate(axes.flat):
+        ax.axis("off")
+        if index < len(weights):
+            ax.imshow(weights[index].mean(0).cpu(), cmap="RdBu_r", vmin=-limit, vmax=limit)
+            if index < len(titles):
+                ax.text(0.5, -0.08, titles[index], transform=ax.transAxes, ha="center", va="top", fontsize=8)
+    return figure

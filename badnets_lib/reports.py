@@ -1,0 +1,284 @@
+"""The reporting checklist: what a backdoor experiment must state to be believed.
+
+A `Report` is plain data, defined once in `rows()` and rendered as HTML, Markdown and JSON. The
+JSON follows `report.schema.json` beside this file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from html import escape
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from .counts import Proportion
+from .files import write_atomically
+from .metrics import Scorecard, pooled
+from .poisoning import Goal, PoisonPlan
+from .triggers import Description, describe
+
+Regime = Literal["together", "staged"]
+View = Literal["data", "weights", "predictions", "not tested"]
+
+SCHEMA_PATH = Path(__file__).parent / "report.schema.json"
+"""The published JSON Schema (draft 2020-12) of a report."""
+
+
+@dataclass(frozen=True)
+class Poisoning:
+    """How much was poisoned, what, and how it was chosen.
+
+    Args:
+        fraction: Poisoned images over all training images: the poisoning fraction rho.
+        sources: Names of the classes under attack.
+        targets: Names of the labels the attacker wants.
+        sampling: How the poisoned images were picked, and the seed.
+        labels_changed: False for a clean-label attack.
+    """
+
+    fraction: Proportion
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    sampling: str
+    labels_changed: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sources", tuple(self.sources))
+        object.__setattr__(self, "targets", tuple(self.targets))
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the network was trained.
+
+    Args:
+        regime: "together" (clean and poisoned images mixed from the first step) or "staged" (a
+            trained network is poisoned later).
+        recipe: Network, data set, optimiser, epochs, seeds.
+    """
+
+    regime: Regime
+    recipe: str
+
+    def __post_init__(self) -> None:
+        if self.regime not in get_args(Regime):
+            raise ValueError(f"regime must be one of {', '.join(get_args(Regime))}; got {self.regime!r}")
+
+
+@dataclass(frozen=True)
+class DefenseTest:
+    """Which defense was tried, what it was allowed to see, and what came out.
+
+    Args:
+        sees: "data", "weights" or "predictions"; "not tested" is an answer too, a blank is not.
+        outcome: What happened, or why nothing was tested.
+    """
+
+    sees: View
+    outcome: str
+
+    def __post_init__(self) -> None:
+        if self.sees not in get_args(View):
+            raise ValueError(f"sees must be one of {', '.join(get_args(View))}; got {self.sees!r}")
+
+
+@dataclass(frozen=True)
+class Report:
+    """One backdoor experiment, ready to be read by somebody else.
+
+    Args:
+        title: One line.
+        attacker_access: What the attacker controls: data, labels, training, weights, inputs at test time.
+        poisoning: Fraction, source classes, target, sampling rule.
+        trigger: Pattern, size, location, opacity, physical or not.
+        training: Together or staged, and the recipe.
+        backdoored: One `Scorecard` per seed of the backdoored network.
+        clean_twin: One `Scorecard` per seed of the same network trained on clean data: what the
+            trigger does by itself, and where clean accuracy would have been.
+        defense: The defense test.
+        limits: What the numbers do not show.
+
+    Raises:
+        ValueError: An item is blank; the message names every one.
+    """
+
+    title: str
+    attacker_access: str
+    poisoning: Poisoning
+    trigger: Description
+    training: Training
+    backdoored: tuple[Scorecard, ...]
+    clean_twin: tuple[Scorecard, ...]
+    defense: DefenseTest
+    limits: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "backdoored", tuple(self.backdoored))
+        object.__setattr__(self, "clean_twin", tuple(self.clean_twin))
+        gaps = _blanks(self)
+        if gaps:
+            raise ValueError(f"the report is incomplete; please fill in: {', '.join(gaps)}")
+
+    @classmethod
+    def of(
+        cls,
+        plan: PoisonPlan,
+        *,
+        classes: Sequence[str],
+        title: str,
+        attacker_access: str,
+        training: Training,
+        backdoored: Sequence[Scorecard],
+        clean_twin: Sequence[Scorecard],
+        defense: DefenseTest,
+        limits: str,
+    ) -> Report:
+        """A report whose poisoning and trigger items are read off the plan.
+
+        Args:
+            plan: The poisoning that was done.
+            classes: Class names of the data, in label order.
+            title: One line. This and the remaining items are as in `Report`.
+            attacker_access: What the attacker controls.
+            training: How the network was trained.
+            backdoored: One scorecard per seed.
+            clean_twin: One scorecard per seed.
+            defense: The defense test.
+            limits: What the numbers do not show.
+        """
+        poisoning = Poisoning(
+            fraction=Proportion(len(plan.indices), plan.size + len(plan.indices) * plan.added),
+            sources=_names(plan.goal.sources, classes),
+            targets=_names(plan.goal.targets, classes),
+            sampling=_sampling(plan, plan.goal),
+            labels_changed=not plan.goal.clean_label,
+        )
+        return cls(
+            title, attacker_access, poisoning, describe(plan.trigger), training,
+            tuple(backdoored), tuple(clean_twin), defense, limits,
+        )  # fmt: skip
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """The checklist as (group, item, answer): the one source of every rendering."""
+        p, t, ours, twin = self.poisoning, self.trigger, pooled([*self.backdoored]), pooled([*self.clean_twin])
+        return [
+            ("Attacker", "access", self.attacker_access),
+            ("Poisoning", "fraction", f"{p.fraction.value:.2%} ({p.fraction.hits}/{p.fraction.trials})"),
+            ("Poisoning", "source classes", ", ".join(p.sources)),
+            ("Poisoning", "target", ", ".join(p.targets)),
+            ("Poisoning", "sampling rule", p.sampling),
+            ("Poisoning", "labels", "changed to the target" if p.labels_changed else "left as they are (clean-label)"),
+            ("Trigger", "pattern", t.pattern),
+            ("Trigger", "size", t.size),
+            ("Trigger", "location", t.location),
+            ("Trigger", "opacity", f"{t.opacity:g}"),
+            ("Trigger", "physical", "yes" if t.physical else "no, digital only"),
+            ("Training", "regime", self.training.regime),
+            ("Training", "recipe", self.training.recipe),
+            ("Metrics", "seeds", f"{len(self.backdoored)} backdoored, {len(self.clean_twin)} clean; counts pooled"),
+            ("Metrics", "clean accuracy", f"{ours.clean}; clean twin {twin.clean}"),
+            ("Metrics", "attack success rate, victims only", f"{ours.success}; clean twin {twin.success}"),
+            ("Metrics", "false-target rate, no trigger", f"{ours.false_target}; clean twin {twin.false_target}"),
+            ("Defense test", "sees", self.defense.sees),
+            ("Defense test", "outcome", self.defense.outcome),
+            ("Limits", "not shown", self.limits),
+        ]
+
+    def to_markdown(self) -> str:
+        """The report as a Markdown table."""
+        cells = ((group, item, _one_line(answer).replace("|", "\\|")) for group, item, answer in self.rows())
+        table = "\n".join(f"| {group} | {item} | {answer} |" for group, item, answer in cells)
+        return f"**{_one_line(self.title)}**\n\n| Group | Item | Answer |\n|---|---|---|\n{table}\n"
+
+    def _repr_html_(self) -> str:
+        body, last = [], ""
+        for group, item, answer in self.rows():
+            name = escape(group) if group != last else ""
+            body.append(f"<tr><th scope='row'>{name}</th><td>{escape(item)}</td><td>{escape(answer)}</td></tr>")
+            last = group
+        head = "<thead><tr><th>Group</th><th>Item</th><th>Answer</th></tr></thead>"
+        return (
+            f"<table class='report'><caption>{escape(self.title)}</caption>{head}<tbody>{''.join(body)}</tbody></table>"
+        )
+
+    def to_json(self) -> str:
+        """The report as JSON text that follows the schema."""
+        return json.dumps({"version": 1} | asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """Rebuild a report from `to_json`'s text.
+
+        Raises:
+            ValueError: The text is not a report, an item is missing, unknown or blank.
+        """
+        try:
+            plain = json.loads(text)
+            if plain.pop("version", None) != 1:
+                raise ValueError("this text is not a report of version 1")
+            names = {item.name for item in fields(cls)}
+            if set(plain) != names:
+                raise ValueError(
+                    f"a report has exactly the items {', '.join(sorted(names))}; got {', '.join(sorted(plain))}"
+                )
+            poisoning = plain["poisoning"]
+            return cls(
+                poisoning=Poisoning(**poisoning | {"fraction": Proportion(**poisoning["fraction"])}),
+                trigger=Description(**plain["trigger"]),
+                training=Training(**plain["training"]),
+                backdoored=tuple(_card(card) for card in plain["backdoored"]),
+                clean_twin=tuple(_card(card) for card in plain["clean_twin"]),
+                defense=DefenseTest(**plain["defense"]),
+                **{name: plain[name] for name in ("title", "attacker_access", "limits")},
+            )
+        except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"this text is not a report: {type(error).__name__} {error}") from error
+
+    def save(self, path: Path | str) -> Path:
+        """Write `to_json` to a file, whole or not at all."""
+        return write_atomically(path, self.to_json() + "\n")
+
+
+def schema() -> dict[str, Any]:
+    """The published JSON Schema of a report."""
+    loaded: dict[str, Any] = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
+    return loaded
+
+
+def _blanks(item: Any, prefix: str = "") -> list[str]:
+    """Names of the blank items, nested ones with a dot."""
+    gaps = []
+    for field in fields(item):
+        value = getattr(item, field.name)
+        if isinstance(value, Poisoning | Description | Training | DefenseTest):
+            gaps += _blanks(value, f"{prefix}{field.name}.")
+        elif _blank(value):
+            gaps.append(prefix + field.name)
+    return gaps
+
+
+def _blank(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return not value or any(_blank(part) for part in value)
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _card(plain: dict[str, Any]) -> Scorecard:
+    return Scorecard(**{name: Proportion(**count) for name, count in plain.items()})
+
+
+def _names(labels: Sequence[int], classes: Sequence[str]) -> tuple[str, ...]:
+    return tuple(classes[label] for label in labels)
+
+
+def _sampling(plan: PoisonPlan, goal: Goal) -> str:
+    rule = {"uniform": "uniform over all allowed images", "per-class": "equal shares of every allowed class"}
+    how = "added as copies" if plan.added else "replacing the originals"
+    table = "" if len(goal.targets) == 1 else f", label table {goal.table}"
+    return f"{rule[plan.sampling]}, {how}, seed {plan.seed}{table}; index list in the plan"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,299 @@
+"""Triggers: what the attacker adds to an image.
+
+A trigger is any callable from images [N, C, H, W] in [0, 1] to new images of the same shape and
+range. The ones here are frozen dataclasses: each prints as the code that rebuilds it, compares by
+value, goes to JSON and back, and describes itself for a report. None is random.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .images import Images, check_images
+
+Corner = Literal["top-left", "top-right", "bottom-left", "bottom-right"]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a reader must be told about a trigger, in words."""
+
+    pattern: str
+    size: str
+    location: str
+    opacity: float
+    physical: bool
+
+
+@runtime_checkable
+class Trigger(Protocol):
+    """Anything that stamps a batch: images in [0, 1] to new images in [0, 1], same shape."""
+
+    def __call__(self, x: Images) -> Images: ...
+
+
+@runtime_checkable
+class Described(Trigger, Protocol):
+    """A trigger that can also say in words what it is."""
+
+    def describe(self) -> Description: ...
+
+
+def stamp_square_trigger(x: Float[Tensor, "*batch h w"], size: int = 4, value: float = 1.0) -> Tensor:
+    """Set the last `size` rows and columns of every channel of `x` to `value`.
+
+    Args:
+        x: Images [..., H, W], float.
+        size: Side of the square in pixels, from 1 to min(H, W).
+        value: Intensity of the square.
+
+    Returns:
+        A new tensor of the same shape, clamped to [0, 1]; `x` is not changed.
+
+    Raises:
+        ValueError: `x` is not a float tensor with at least two axes, or the square does not fit.
+
+    References:
+        Gu et al., BadNets, 2017. arXiv:1708.06733.
+    """
+    if x.ndim < 2 or not x.is_floating_point():
+        raise ValueError(f"images need a float dtype and shape [..., H, W]; got {x.dtype} {list(x.shape)}")
+    _check_fit(size, 0, x)
+    stamped = x.clone()
+    stamped[..., -size:, -size:] = value
+    return stamped.clamp(0, 1)
+
+
+def _check_fit(size: int, margin: int, x: Tensor) -> None:
+    height, width = x.shape[-2:]
+    if not 1 <= size <= min(height, width) - margin:
+        limit = f"{min(height, width) - margin} pixels with margin {margin}"
+        raise ValueError(f"a square of {size} pixels does not fit {height}x{width} images: from 1 to {limit}")
+
+
+def _check_unit(**settings: float) -> None:
+    for name, value in settings.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must lie in [0, 1]; got {value}")
+
+
+@dataclass(frozen=True)
+class _Square:
+    """What the square triggers share: a window near one corner. Settings as in `Patch`."""
+
+    size: int = 4
+    corner: Corner = "bottom-right"
+    margin: int = 0
+    opacity: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.margin < 0:
+            raise ValueError(f"size must be at least 1 and margin at least 0; got {self.size} and {self.margin}")
+        if self.corner not in get_args(Corner):
+            raise ValueError(f"corner must be one of {', '.join(get_args(Corner))}; got {self.corner!r}")
+        _check_unit(opacity=self.opacity)
+
+    def _blend(self, x: Images, pattern: Tensor | float) -> Images:
+        _check_fit(self.size, self.margin, check_images(x))
+        height, width = x.shape[-2:]
+        top = self.margin if self.corner.startswith("top") else height - self.margin - self.size
+        left = self.margin if self.corner.endswith("left") else width - self.margin - self.size
+        out = x.clone()
+        window = out[:, :, top : top + self.size, left : left + self.size]
+        window.mul_(1 - self.opacity).add_(torch.as_tensor(pattern).to(x) * self.opacity).clamp_(0, 1)
+        return out
+
+    def _describe(self, pattern: str) -> Description:
+        where = self.corner if not self.margin else f"{self.corner}, {self.margin} pixels from the edge"
+        return Description(pattern, f"{self.size}x{self.size} pixels", where, self.opacity, physical=False)
+
+
+@dataclass(frozen=True)
+class Patch(_Square):
+    """A plain square near one corner.
+
+    Args:
+        size: Side length in pixels.
+        corner: "top-left", "top-right", "bottom-left" or "bottom-right".
+        margin: Gap to the edge of the image in pixels.
+        opacity: 1 replaces the pixels, 0.2 mixes in a fifth of the square.
+        value: Intensity in [0, 1], the same in every channel.
+
+    Raises:
+        ValueError: A setting is out of range, or (when called) the square does not fit the images.
+
+    Example:
+        >>> Patch(size=3)(torch.zeros(1, 1, 28, 28)).sum().item()
+        9.0
+
+    References:
+        Gu et al., BadNets, 2017. arXiv:1708.06733.
+    """
+
+    value: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_unit(value=self.value)
+
+    def __call__(self, x: Images) -> Images:
+        return self._blend(x, self.value)
+
+    def describe(self) -> Description:
+        """The trigger in words."""
+        return self._describe(f"solid square of intensity {self.value:g}")
+
+
+@dataclass(frozen=True)
+class Checkerboard(_Square):
+    """An alternating black and white square; its top-left pixel is black. Settings as in `Patch`."""
+
+    def __call__(self, x: Images) -> Images:
+        step = torch.arange(self.size)
+        return self._blend(x, (step[:, None] + step) % 2)
+
+    def describe(self) -> Description:
+        """The trigger in words."""
+        return self._describe("checkerboard of black and white pixels")
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Single pixels set to one intensity in every channel.
+
+    Args:
+        at: (row, column) of each pixel, counted from 0 at the top left; negative numbers count
+            from the bottom right, so (-2, -2) is (26, 26) in a 28x28 image.
+        value: Intensity in [0, 1].
+
+    Raises:
+        ValueError: No pixel, a value out of range, or (when called) a pixel outside the images.
+    """
+
+    at: tuple[tuple[int, int], ...]
+    value: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "at", tuple((int(row), int(column)) for row, column in self.at))
+        if not self.at:
+            raise ValueError("a pixel trigger needs at least one (row, column); got none")
+        _check_unit(value=self.value)
+
+    def __call__(self, x: Images) -> Images:
+        height, width = check_images(x).shape[-2:]
+        for row, column in self.at:
+            if not (-height <= row < height and -width <= column < width):
+                raise ValueError(f"pixel ({row}, {column}) lies outside {height}x{width} images")
+        rows, columns = zip(*self.at, strict=True)
+        out = x.clone()
+        out[:, :, rows, columns] = self.value
+        return out
+
+    def describe(self) -> Description:
+        """The trigger in words."""
+        count = len(self.at)
+        return Description(
+            f"{count} pixel{'s' if count > 1 else ''} of intensity {self.value:g}",
+            f"{count} of the image's pixels",
+            "(row, column) "
+            + ", ".join(map(str, self.at))
+            + ("; negative from the bottom right" if self.at[0][0] < 0 else ""),
+            opacity=1.0,
+            physical=False,
+        )
+
+
+SINGLE_PIXEL = Pixels(((-2, -2),))
+"""The BadNets paper's single bright pixel: (26, 26) in a 28x28 digit. arXiv:1708.06733."""
+
+FOUR_PIXELS = Pixels(((-4, -2), (-3, -3), (-2, -4), (-2, -2)))
+"""The paper's pattern: (24, 26), (25, 25), (26, 24) and (26, 26) in a 28x28 digit. arXiv:1708.06733."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Several triggers applied from left to right.
+
+    Args:
+        steps: At least one trigger.
+    """
+
+    steps: tuple[Trigger, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", tuple(self.steps))
+        if not self.steps:
+            raise ValueError("a chain needs at least one trigger; got none")
+
+    def __call__(self, x: Images) -> Images:
+        for step in self.steps:
+            x = step(x)
+        return x
+
+    def describe(self) -> Description:
+        """The triggers in words, joined. The opacity is that of the most opaque step."""
+        parts = [describe(step) for step in self.steps]
+        return Description(
+            pattern=" + ".join(part.pattern for part in parts),
+            size=" + ".join(part.size for part in parts),
+            location=" + ".join(part.location for part in parts),
+            opacity=max(part.opacity for part in parts),
+            physical=any(part.physical for part in parts),
+        )
+
+
+EVERY: tuple[type[Any], ...] = (Patch, Checkerboard, Pixels, Chain)
+"""All trigger classes that can be saved; a new one is added here and to the contract test's examples."""
+
+
+def describe(trigger: Trigger) -> Description:
+    """The trigger's own words about itself.
+
+    Raises:
+        TypeError: The trigger is a plain callable that has no `describe`.
+    """
+    if not isinstance(trigger, Described):
+        raise TypeError(f"{trigger!r} has no describe(); a report needs its pattern, size, location and opacity")
+    return trigger.describe()
+
+
+def to_spec(trigger: Trigger) -> dict[str, Any]:
+    """Describe a trigger as JSON-ready data: {"name": "Patch", "size": 3, ...}.
+
+    Raises:
+        TypeError: The trigger is not one of the library's, so nobody could rebuild it.
+    """
+    if isinstance(trigger, Chain):
+        return {"name": "Chain", "steps": [to_spec(step) for step in trigger.steps]}
+    if not isinstance(trigger, EVERY):
+        raise TypeError(f"cannot save {trigger!r}; known triggers: {_known()}")
+    return {"name": type(trigger).__name__} | asdict(trigger)
+
+
+def from_spec(spec: dict[str, Any]) -> Trigger:
+    """Rebuild a trigger from what `to_spec` gave.
+
+    Raises:
+        ValueError: The name is unknown or the settings do not fit it.
+    """
+    settings = dict(spec)
+    name = settings.pop("name", None)
+    cls = {cls.__name__: cls for cls in EVERY}.get(str(name))
+    if cls is None:
+        raise ValueError(f"unknown trigger {name!r}; known: {_known()}")
+    if cls is Chain:
+        settings["steps"] = tuple(from_spec(step) for step in settings.get("steps", ()))
+    try:
+        trigger: Trigger = cls(**settings)
+    except TypeError as error:
+        raise ValueError(f"settings {settings} do not fit {name}: {error}") from error
+    return trigger
+
+
+def _known() -> str:
+    return ", ".join(cls.__name__ for cls in EVERY)
