@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from .files import DamagedFile, load_tensors, save_tensors, tensors_hash
@@ -57,7 +58,8 @@ def load_model(path: Path | str, *, sha256: str | None = None) -> tuple[nn.Modul
     if sha256 is not None and found != sha256:
         raise DamagedFile(f"{path} holds weights {found}, expected {sha256}")
     try:
-        model = build(header["spec"])
+        with torch.random.fork_rng(devices=[]):  # the first weights are drawn, then overwritten
+            model = build(header["spec"])
         model.load_state_dict(tensors)
         origin = dict(header["origin"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

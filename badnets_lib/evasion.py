@@ -59,7 +59,7 @@ def pgd(
         seed: Seed of that point.
 
     Returns:
-        New images within `eps` of `x`, in [0, 1], on the device of `x`.
+        New images within `eps` of `x`, in [0, 1], on the device and in the dtype of `x`.
 
     Raises:
         ValueError: `eps` or `step` is not positive, or `steps` is below 1.
@@ -69,8 +69,8 @@ def pgd(
     """
     if eps <= 0 or step <= 0 or steps < 1:
         raise ValueError(f"eps and step must be positive and steps at least 1; got {eps}, {step}, {steps}")
-    device = next(model.parameters()).device
-    clean, labels = check_images(x).to(device), y.to(device)
+    clean = check_images(x).to(next(model.parameters(), x))
+    labels = y.to(clean.device).long()
     noise = torch.zeros_like(clean)
     if random_start:
         noise = torch.rand(clean.shape, generator=torch.Generator().manual_seed(seed)).to(clean) * 2 * eps - eps
@@ -79,7 +79,7 @@ def pgd(
         for _ in range(steps):
             gradient = _gradient(model, attacked, labels)
             attacked = (attacked + step * gradient.sign()).clamp(clean - eps, clean + eps).clamp(0, 1)
-    return attacked.to(x.device)
+    return attacked.to(x)
 
 
 def _gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -116,6 +116,8 @@ class AdversarialPatch:
 
     def __call__(self, x: Images) -> Images:
         size = self.pixels.shape[-1]
+        if size > min(x.shape[-2:]):
+            raise ValueError(f"a patch of {size} pixels does not fit {x.shape[-2]}x{x.shape[-1]} images")
         out = x.clone()
         out[:, :, -size:, -size:] = self.pixels.to(x)
         return out
@@ -139,7 +141,7 @@ def learn_patch(
         seed: Seed of the order of images.
 
     Raises:
-        ValueError: The target is not a class, or the patch does not fit.
+        ValueError: The target is not a class, the patch does not fit, or every image is of the target.
 
     References:
         Brown et al., Adversarial patch, 2017. arXiv:1712.09665.
@@ -150,12 +152,14 @@ def learn_patch(
         raise ValueError(f"size must lie between 1 and {min(data.x.shape[-2:])}; got {size}")
     device = next(model.parameters()).device
     practice = data[data.y != target].to(device)
+    if not len(practice):
+        raise ValueError(f"need images of other classes than {target} to practise on; got none")
     source = torch.Generator().manual_seed(seed)
     logits = torch.zeros(data.x.shape[1], size, size, device=device, requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=lr)
     with _frozen(model):
         for _ in track(range(steps), "adversarial patch"):
-            batch = practice.x[torch.randint(len(practice), (64,), generator=source).to(device)]
+            batch = practice.x[torch.randint(len(practice), (64,), generator=source).to(device)].to(logits)
             stamped = AdversarialPatch(logits.sigmoid())(batch)
             loss = cross_entropy(model(stamped), torch.full((64,), target, device=device))
             (logits.grad,) = torch.autograd.grad(loss, logits)

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 Images = Float[Tensor, "n c h w"]
-Labels = Int[Tensor, " n"]
+Labels = Integer[Tensor, " n"]
 Mask = Bool[Tensor, " n"]
 
 
@@ -54,7 +54,7 @@ class ImageSet:
     y: Labels
     classes: tuple[str, ...]
     groups: Labels | None = None
-    _known: dict[str, Any] = field(default_factory=dict, repr=False)
+    _known: dict[str, Any] = field(default_factory=dict, repr=False, init=False)
 
     def __post_init__(self) -> None:
         check_images(self.x)
@@ -121,10 +121,12 @@ class ImageSet:
         y = self.y.cpu()
         groups = torch.arange(len(self)) if self.groups is None else self.groups.cpu()
         held = torch.zeros(len(self), dtype=torch.bool)
+        decided = held.clone()  # a group that shows several classes is drawn with the first of them
         for label in range(len(self.classes)):
-            members = groups[y == label].unique()
+            members = groups[(y == label) & ~decided].unique()
             order = torch.randperm(len(members), generator=source)
-            held |= (y == label) & torch.isin(groups, members[order[: round(fraction * len(members))]])
+            held |= torch.isin(groups, members[order[: round(fraction * len(members))]])
+            decided |= torch.isin(groups, members)
         if held.all() or not held.any():
             raise ValueError(f"holding out {fraction} of {len(self)} images leaves one side empty")
         return self[~held], self[held]

@@ -93,5 +93,5 @@ def clean_accuracy_drop(clean: Scorecard, backdoored: Scorecard) -> Difference:
 def confusion(model: nn.Module, data: ImageSet) -> Int[Tensor, "k k"]:
     """Counts of (row: label in `data`, column: predicted class), [K, K]."""
     k = len(data.classes)
-    cells = data.y.cpu() * k + predict(model, data.x).argmax(1)
+    cells = data.y.cpu().long() * k + predict(model, data.x).argmax(1)
     return torch.bincount(cells, minlength=k * k).reshape(k, k)

@@ -26,6 +26,8 @@ LOOKS: dict[str, dict[str, Any]] = {
     "backdoored": {"color": BACKDOORED, "marker": "s", "linestyle": "--"},
 }
 HATCHES = {"clean": "", "backdoored": "//"}
+OTHER_LOOKS = (("^", "-."), ("D", ":"), ("v", (0, (5, 1))), ("P", (0, (1, 3))))
+OTHER_HATCHES = ("..", "xx", "\\\\", "oo")
 
 
 def set_style() -> None:
@@ -62,24 +64,25 @@ def images(x: Images, labels: Sequence[str] = (), *, marked: Sequence[bool] = ()
     rows, columns = -(-len(x) // columns), min(columns, len(x))
     figure, axes = plt.subplots(rows, columns, figsize=(0.95 * columns, 1.25 * rows), squeeze=False)
     for index, ax in enumerate(axes.flat):
-        ax.axis("off")
         if index >= len(x):
+            ax.axis("off")
             continue
         show_image(ax, x[index])
         if index < len(labels):
             hot = index < len(marked) and marked[index]
             text = f"▶ {labels[index]}" if hot else labels[index]
-            style: dict[str, Any] = {"color": BACKDOORED, "fontweight": "bold"} if hot else {"color": "#222222"}
+            style: dict[str, Any] = {"color": "#B34700", "fontweight": "bold"} if hot else {"color": "#222222"}
             ax.text(0.5, -0.06, text, transform=ax.transAxes, ha="center", va="top", fontsize=9, **style)
     return figure
 
 
 def show_image(ax: Axes, image: Tensor) -> Axes:
-    """One image [C, H, W] in [0, 1] on `ax`, without ticks."""
-    ax.imshow(image.detach().cpu().permute(1, 2, 0).squeeze(-1), vmin=0, vmax=1)
+    """One image [C, H, W] in [0, 1] on `ax`, in a thin frame that keeps a white corner visible."""
+    ax.imshow(image.detach().cpu().permute(1, 2, 0).squeeze(-1).numpy(), vmin=0, vmax=1)
     ax.set_xticks([])
     ax.set_yticks([])
     ax.grid(False)
+    ax.spines[:].set(visible=True, color="#9A9A9A", linewidth=0.8)
     return ax
 
 
@@ -100,9 +103,10 @@ def curves(histories: Mapping[str, Sequence[Epoch]], name: str, *, ax: Axes | No
     return ax
 
 
-def band(ax: Axes, x: Sequence[float], counts: Sequence[Proportion], label: str) -> Axes:
+def band(ax: Axes, x: Sequence[int | float], counts: Sequence[Proportion], label: str) -> Axes:
     """A line through proportions with their 95% Wilson intervals as a band."""
-    look = LOOKS.get(label, {"marker": "o"})
+    marker, linestyle = OTHER_LOOKS[len(ax.lines) % len(OTHER_LOOKS)]
+    look = LOOKS.get(label, {"marker": marker, "linestyle": linestyle})
     (line,) = ax.plot(x, [count.value for count in counts], label=label, **look)
     low, high = zip(*(count.interval() for count in counts), strict=True)
     ax.fill_between(x, low, high, alpha=0.2, color=line.get_color(), linewidth=0)
@@ -123,7 +127,8 @@ def bars(groups: Mapping[str, Mapping[str, Proportion]], *, ax: Axes | None = No
         ]
         x = [place - 0.4 + width * (number + 0.5) for place in range(len(names))]
         color = LOOKS.get(label, {}).get("color", NEUTRAL)
-        style: dict[str, Any] = {"color": color, "hatch": HATCHES.get(label, ""), "edgecolor": "white"}
+        hatch = HATCHES.get(label, OTHER_HATCHES[number % len(OTHER_HATCHES)])
+        style: dict[str, Any] = {"color": color, "hatch": hatch, "edgecolor": "white"}
         ax.bar(x, values, width * 0.94, yerr=errors, capsize=3, label=label, **style)
         for place, value in zip(x, values, strict=True):
             ax.text(place, min(value, 1) + 0.045, f"{value:.1%}", ha="center", va="bottom", fontsize=9)
@@ -138,7 +143,7 @@ def confusion(table: Tensor, classes: Sequence[str], *, ax: Axes | None = None, 
     """A confusion table of counts [K, K]: rows are the labels in the data, columns the answers."""
     ax = ax or plt.gca()
     shares = table / table.sum(1, keepdim=True).clamp(min=1)
-    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ax.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
     for row, column in table.nonzero().tolist():
         dark = shares[row, column] > 0.5
         ax.text(column, row, str(int(table[row, column])), ha="center", va="center", fontsize=8,
@@ -158,7 +163,7 @@ def filters(weights: Tensor, *, titles: Sequence[str] = (), columns: int = 8) ->
     for index, ax in enumerate(axes.flat):
         ax.axis("off")
         if index < len(weights):
-            ax.imshow(weights[index].mean(0).cpu(), cmap="RdBu_r", vmin=-limit, vmax=limit)
+            ax.imshow(weights[index].mean(0).cpu().numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
             if index < len(titles):
                 ax.text(0.5, -0.08, titles[index], transform=ax.transAxes, ha="center", va="top", fontsize=8)
     return figure

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from operator import index
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -76,14 +77,16 @@ def flip_labels(train: ImageSet, *, source: int, target: int, fraction: float, s
     classes = len(train.classes)
     if source == target or not (0 <= source < classes and 0 <= target < classes):
         raise ValueError(f"source and target must be two classes in [0, {classes}); got {source} and {target}")
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction must lie in (0, 1]; got {fraction}")
     members = (train.y == source).cpu().nonzero().flatten()
     count = round(fraction * len(members))
-    if not 0 < count <= len(members):
-        raise ValueError(f"fraction {fraction} asks for {count} of the {len(members)} images of class {source}")
+    if not count:
+        raise ValueError(f"fraction {fraction} asks for none of the {len(members)} images of class {source}")
     chosen = members[torch.randperm(len(members), generator=torch.Generator().manual_seed(seed))[:count]]
     y = train.y.clone()
     y[chosen.to(y.device)] = target
-    return replace(train, y=y, _known={})
+    return replace(train, y=y)
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,9 @@ class Goal:
     clean_label: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "table", tuple(int(label) for label in self.table))
+        object.__setattr__(self, "table", tuple(map(index, self.table)))
+        if not isinstance(self.clean_label, bool):
+            raise ValueError(f"clean_label must be True or False; got {self.clean_label!r}")
         classes = range(len(self.table))
         if any(label not in classes for label in self.table):
             raise ValueError(f"goal labels must lie in [0, {len(self.table)}); got {self.table}")
@@ -133,7 +138,7 @@ class Goal:
 
     def wanted(self, y: Labels) -> Labels:
         """The label the attacker wants for each true label, [N]."""
-        return torch.tensor(self.table, device=y.device)[y]
+        return torch.tensor(self.table, device=y.device, dtype=y.dtype)[y.long()]  # uint8 would index as a mask
 
     def victims(self, y: Labels) -> Mask:
         """True where success would mean something: the wanted label is not the true one, [N]."""
@@ -182,7 +187,7 @@ class PoisonPlan:
     added: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "indices", tuple(self.indices))
+        object.__setattr__(self, "indices", tuple(map(index, self.indices)))
         if self.sampling not in get_args(Sampling):
             raise ValueError(f"sampling must be one of {', '.join(get_args(Sampling))}; got {self.sampling!r}")
         if not self.indices:
@@ -228,9 +233,10 @@ class PoisonPlan:
         """
         if len(goal.table) != len(train.classes):
             raise ValueError(f"the goal has {len(goal.table)} classes; the data have {len(train.classes)}")
+        if not 0 <= fraction <= 1 or (added and fraction == 1):
+            raise ValueError(f"poisoning fraction must lie in [0, 1], below 1 for added copies; got {fraction}")
         allowed = goal.candidates(train.y).cpu().nonzero().flatten()
-        share = fraction / (1 - fraction) if added and fraction < 1 else fraction
-        count = round(share * len(train))
+        count = round(len(train) * (fraction / (1 - fraction) if added else fraction))
         if not 0 < count <= len(allowed):
             raise ValueError(
                 f"poisoning fraction {fraction} asks for {count} of {len(train)} images; "
@@ -271,12 +277,10 @@ class PoisonPlan:
             labels = self.goal.wanted(labels)
         if self.added:
             groups = None if train.groups is None else torch.cat([train.groups, train.groups[touched]])
-            return replace(
-                train, x=torch.cat([train.x, stamped]), y=torch.cat([train.y, labels]), groups=groups, _known={}
-            )
-        x, y = train.x.clone(), train.y.clone()
+            return replace(train, x=torch.cat([train.x, stamped]), y=torch.cat([train.y, labels]), groups=groups)
+        x, y = _copy(train.x), train.y.clone()
         x[touched], y[touched] = stamped, labels
-        return replace(train, x=x, y=y, _known={})
+        return replace(train, x=x, y=y)
 
     def attack(self, test: ImageSet) -> ImageSet:
         """Triggered victims of a test set, labelled with what the attacker wants.
@@ -285,17 +289,19 @@ class PoisonPlan:
         target are left out.
 
         Raises:
-            ValueError: No image of `test` is a victim of the goal.
+            ValueError: `test` has other classes than the goal, or no image of it is a victim.
         """
         victims = self.victims(test)
-        return replace(victims, x=self.trigger(victims.x), _known={})
+        return replace(victims, x=self.trigger(victims.x))
 
     def victims(self, test: ImageSet) -> ImageSet:
         """The same images as `attack`, without the trigger, with the same wanted labels."""
+        if len(test.classes) != len(self.goal.table):
+            raise ValueError(f"the goal has {len(self.goal.table)} classes; the data have {len(test.classes)}")
         chosen = test[self.goal.victims(test.y)]
         if not len(chosen):
             raise ValueError(f"none of the {len(test)} images is a victim: all already have the wanted label")
-        return replace(chosen, y=self.goal.wanted(chosen.y), _known={})
+        return replace(chosen, y=self.goal.wanted(chosen.y))
 
     def to_json(self) -> str:
         """The plan as text: trigger, goal, index list, fingerprint, seed, sampling rule."""
@@ -320,13 +326,13 @@ class PoisonPlan:
         """
         try:
             plain = json.loads(text)
-            settings = {name: plain[name] for name in ("size", "fingerprint", "seed", "sampling", "added")}
-            goal = Goal(tuple(plain["goal"]["table"]), bool(plain["goal"]["clean_label"]))
-            indices = tuple(int(index) for index in plain["indices"])
-            spec = dict(plain["trigger"])
-        except (TypeError, KeyError, json.JSONDecodeError) as error:
+            wrong = [name for name, kind in _KINDS.items() if not isinstance(plain[name], kind)]
+            if wrong:
+                raise TypeError(f"wrong kind of {', '.join(wrong)}")
+            trigger, goal, indices = from_spec(plain.pop("trigger")), plain.pop("goal"), tuple(plain.pop("indices"))
+            return cls(trigger, Goal(tuple(goal["table"]), goal["clean_label"]), indices, **plain)
+        except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"this text is not a poison plan: {type(error).__name__} {error}") from error
-        return cls(from_spec(spec), goal, indices, **settings)
 
     def save(self, path: Path | str) -> Path:
         """Write `to_json` to a file, whole or not at all."""
@@ -336,6 +342,20 @@ class PoisonPlan:
     def load(cls, path: Path | str) -> PoisonPlan:
         """Read a plan that `save` wrote."""
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+
+_KINDS = {
+    "trigger": dict, "goal": dict, "indices": list, "size": int,
+    "fingerprint": str, "seed": int, "sampling": str, "added": bool,
+}  # fmt: skip
+"""What a plan's JSON holds."""
+
+
+def _copy(x: Images) -> Images:
+    """`x.clone()`, in half the time for many images on the CPU: numpy asks the system for huge pages."""
+    if x.device.type != "cpu" or x.dtype == torch.bfloat16 or x.requires_grad:
+        return x.clone()
+    return torch.from_numpy(x.numpy().copy())
 
 
 def _interleave(order: Tensor, labels: Labels) -> Tensor:

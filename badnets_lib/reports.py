@@ -218,14 +218,17 @@ class Report:
             plain = json.loads(text)
             if plain.pop("version", None) != 1:
                 raise ValueError("this text is not a report of version 1")
-            names = {item.name for item in fields(cls)}
-            if set(plain) != names:
+            items = {item.name for item in fields(cls)}
+            if set(plain) != items:
                 raise ValueError(
-                    f"a report has exactly the items {', '.join(sorted(names))}; got {', '.join(sorted(plain))}"
+                    f"a report has exactly the items {', '.join(sorted(items))}; got {', '.join(sorted(plain))}"
                 )
-            poisoning = plain["poisoning"]
+            poisoning = dict(plain["poisoning"])
+            fraction = Proportion(**poisoning.pop("fraction"))
+            sources, targets = tuple(poisoning.pop("sources")), tuple(poisoning.pop("targets"))
+            changed = poisoning.pop("labels_changed")
             return cls(
-                poisoning=Poisoning(**poisoning | {"fraction": Proportion(**poisoning["fraction"])}),
+                poisoning=Poisoning(fraction, sources, targets, labels_changed=changed, **poisoning),
                 trigger=Description(**plain["trigger"]),
                 training=Training(**plain["training"]),
                 backdoored=tuple(_card(card) for card in plain["backdoored"]),

@@ -187,8 +187,8 @@ class _Run:
         # channels_last lets the convolutions of small images run without repacking: see `make bench`.
         # (torch's stubs do not know this signature of Module.to.)
         self.model: nn.Module = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.x = data.x.to(device, memory_format=torch.channels_last)
-        self.y = data.y.to(device)
+        self.x = data.x.float().to(device, memory_format=torch.channels_last)
+        self.y = data.y.to(device).long()
         self.config, self.device = config, device
         self.watch = {name: images.to(device) for name, images in watch.items()}
         self.optimizer = torch.optim.AdamW(
@@ -247,7 +247,7 @@ class _Run:
         weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
         self.model.load_state_dict(weights)
         for number, parameter in enumerate(self.model.parameters()):
-            for key, value in state[number].items():  # the fused optimiser wants the parameter's own layout
+            for key, value in state.get(number, {}).items():  # the fused optimiser wants the parameter's own layout
                 if value.shape == parameter.shape:
                     state[number][key] = torch.empty_like(parameter).copy_(value)
         self.optimizer.load_state_dict({"state": state, "param_groups": header["groups"]})
@@ -290,18 +290,18 @@ def predict(model: nn.Module, x: Images, *, batch_size: int = 512) -> Logits:
 
     Args:
         model: Any classifier from [N, C, H, W] to [N, K].
-        x: Images; moved to the network's device batch by batch.
+        x: Images; moved to the network's device and dtype batch by batch.
         batch_size: Images per forward pass.
 
     Raises:
-        ValueError: `x` holds no image.
+        ValueError: `x` holds no image, or `batch_size` is below 1.
     """
-    if not len(x):
-        raise ValueError("predict needs at least one image; got none")
+    if not len(x) or batch_size < 1:
+        raise ValueError(f"predict needs at least one image per batch; got {len(x)} in batches of {batch_size}")
     parameter, modes = next(model.parameters(), x), [(part, part.training) for part in model.modules()]
     model.eval()
     try:
-        return torch.cat([model(part.to(parameter.device)).cpu() for part in x.split(batch_size)])
+        return torch.cat([model(part.to(parameter)).cpu() for part in x.split(batch_size)])
     finally:
         for part, training in modes:
             part.training = training
@@ -314,7 +314,7 @@ def correct(model: nn.Module, data: ImageSet) -> Proportion:
 
 
 @torch.no_grad()
-def channel_means(model: nn.Module, x: Images, layer: str) -> Float[Tensor, " c"]:
+def channel_means(model: nn.Module, x: Images, layer: str) -> Float[Tensor, " channels"]:
     """Mean activation of every channel of a named layer, over images and places.
 
     Args:
@@ -323,15 +323,19 @@ def channel_means(model: nn.Module, x: Images, layer: str) -> Float[Tensor, " c"
         layer: Name of the submodule, for instance "relu1"; its output must be [N, c, h, w].
 
     Raises:
-        ValueError: There is no such layer.
+        ValueError: There is no such layer, or its output has no channels.
     """
     known = [name for name, _ in model.named_modules() if name]
     if layer not in known:
         raise ValueError(f"no layer {layer!r}; known: {', '.join(known)}")
     sums: list[Tensor] = []
-    hook = model.get_submodule(layer).register_forward_hook(
-        lambda _module, _input, output: sums.append(output.mean((2, 3)).sum(0).cpu())
-    )
+
+    def collect(_module: nn.Module, _input: Any, output: Tensor) -> None:
+        if output.ndim != 4:
+            raise ValueError(f"layer {layer!r} gives shape {list(output.shape)}; channel means need [N, c, h, w]")
+        sums.append(output.mean((2, 3)).sum(0).cpu())
+
+    hook = model.get_submodule(layer).register_forward_hook(collect)
     try:
         predict(model, x)
     finally:

@@ -8,6 +8,7 @@ value, goes to JSON and back, and describes itself for a report. None is random.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from operator import index
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import torch
@@ -92,6 +93,8 @@ class _Square:
     opacity: float = 1.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "size", index(self.size))
+        object.__setattr__(self, "margin", index(self.margin))
         if self.size < 1 or self.margin < 0:
             raise ValueError(f"size must be at least 1 and margin at least 0; got {self.size} and {self.margin}")
         if self.corner not in get_args(Corner):
@@ -179,7 +182,7 @@ class Pixels:
     value: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "at", tuple((int(row), int(column)) for row, column in self.at))
+        object.__setattr__(self, "at", tuple((index(row), index(column)) for row, column in self.at))
         if not self.at:
             raise ValueError("a pixel trigger needs at least one (row, column); got none")
         _check_unit(value=self.value)
@@ -202,7 +205,7 @@ class Pixels:
             f"{count} of the image's pixels",
             "(row, column) "
             + ", ".join(map(str, self.at))
-            + ("; negative from the bottom right" if self.at[0][0] < 0 else ""),
+            + ("; negative from the bottom right" if min(map(min, self.at)) < 0 else ""),
             opacity=1.0,
             physical=False,
         )
@@ -281,18 +284,23 @@ def from_spec(spec: dict[str, Any]) -> Trigger:
     Raises:
         ValueError: The name is unknown or the settings do not fit it.
     """
-    settings = dict(spec)
+    settings = {key: _tuples(value) for key, value in dict(spec).items()}
     name = settings.pop("name", None)
     cls = {cls.__name__: cls for cls in EVERY}.get(str(name))
     if cls is None:
         raise ValueError(f"unknown trigger {name!r}; known: {_known()}")
-    if cls is Chain:
-        settings["steps"] = tuple(from_spec(step) for step in settings.get("steps", ()))
     try:
+        if cls is Chain:
+            settings["steps"] = tuple(from_spec(step) for step in settings.get("steps", ()))
         trigger: Trigger = cls(**settings)
     except TypeError as error:
         raise ValueError(f"settings {settings} do not fit {name}: {error}") from error
     return trigger
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has lists where the settings have tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _known() -> str:

@@ -1,11 +1,15 @@
-"""Controls for people running the notebooks. The site shows the same calculations without a kernel."""
+"""Controls for people running the notebooks. The site shows the same calculations without a kernel.
+
+The two texts here have twins in `chapters/_static/calculators.js`; a test holds them together, word for word.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
-from .counts import Proportion
+from .counts import Difference, Proportion
 
 
 def fraction_text(poisoned: int, clean: int, batch: int, *, added: bool) -> str:
@@ -21,7 +25,7 @@ def fraction_text(poisoned: int, clean: int, batch: int, *, added: bool) -> str:
         ValueError: More images would be replaced than there are, or a number is negative.
     """
     if poisoned < 0 or clean < 1 or batch < 1 or (poisoned > clean and not added):
-        raise ValueError(f"cannot poison {poisoned} of {clean} images in batches of {batch}")
+        raise ValueError(f"cannot poison {poisoned:,} of {clean:,} images in batches of {batch:,}")
     total = clean + poisoned if added else clean
     rho = poisoned / total
     none = (1 - rho) ** batch
@@ -32,18 +36,29 @@ def fraction_text(poisoned: int, clean: int, batch: int, *, added: bool) -> str:
     )
 
 
-def success_text(hits: int, victims: int, false_hits: int) -> str:
-    """The attack success rate with its interval, beside what happens without the trigger.
+def success_text(hits: int, victims: int, false_hits: int, twin_hits: int | None = None) -> str:
+    """The attack success rate with its interval, beside what happens without the trigger or without the poison.
 
     Args:
         hits: Triggered victims that got the target label.
         victims: Test images whose true label is not the target.
         false_hits: Victims that got the target label without the trigger.
+        twin_hits: Triggered victims that the clean network gives the target label, if it was measured.
 
     Raises:
         ValueError: A count is impossible.
     """
-    return f"ASR = {Proportion(hits, victims)}. Without the trigger: {Proportion(false_hits, victims)}."
+    if victims < 1:
+        raise ValueError(f"at least one victim is needed; got {victims:,}")
+    for name, count in (("hits", hits), ("hits without the trigger", false_hits), ("clean network's hits", twin_hits)):
+        if count is not None and not 0 <= count <= victims:
+            raise ValueError(f"{name} must lie between 0 and the {victims:,} victims; got {count:,}")
+    success = Proportion(hits, victims)
+    text = f"ASR = {success}. Without the trigger: {Proportion(false_hits, victims)}."
+    if twin_hits is None:
+        return text
+    twin = Proportion(twin_hits, victims)
+    return f"{text} Clean network, with the trigger: {twin}; difference {Difference(success, twin)}."
 
 
 def fraction_calculator() -> Any:
@@ -60,7 +75,7 @@ def fraction_calculator() -> Any:
 
 
 def success_calculator() -> Any:
-    """Sliders for the attack success rate: victims, hits, and hits without the trigger."""
+    """Sliders for the attack success rate: victims, hits, hits without the trigger, the clean network's hits."""
     from ipywidgets import IntSlider
 
     return _live(
@@ -68,6 +83,7 @@ def success_calculator() -> Any:
         victims=IntSlider(2_000, 10, 9_000, 10, description="victims"),
         hits=IntSlider(1_860, 0, 9_000, 10, description="hits"),
         false_hits=IntSlider(8, 0, 9_000, 1, description="no trigger"),
+        twin_hits=IntSlider(12, 0, 9_000, 1, description="clean net"),
     )
 
 
@@ -79,9 +95,9 @@ def _live(text: Callable[..., str], **controls: Any) -> Any:
 
     def update(_: Any = None) -> None:
         try:
-            line.value = text(**{name: control.value for name, control in controls.items()})
+            line.value = escape(text(**{name: control.value for name, control in controls.items()}))
         except ValueError as error:
-            line.value = f"<em>{error}</em>"
+            line.value = f"<em>{escape(str(error))}</em>"
 
     for control in controls.values():
         control.observe(update, "value")

@@ -1,0 +1,66 @@
+# Everything the book needs, from Python alone. `make` lists the targets.
+
+PYTHON ?= python3
+VENV ?= .venv
+PORT ?= 8000
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+
+# One environment, filled in two steps: `make site` needs no torch, the rest does.
+FULL := $(VENV)/full.stamp
+SITE := $(if $(wildcard $(FULL)),$(FULL),$(VENV)/site.stamp)
+
+# Chapters print no progress bars and leave the other cores alone.
+export TQDM_DISABLE := 1
+export OMP_WAIT_POLICY := PASSIVE
+
+.DEFAULT_GOAL := help
+.PHONY: help book site serve record pages test lint bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+book: $(FULL) ## run every chapter here and build the site from what they print
+	$(BIN)/python tools/build.py book
+
+site: $(SITE) ## build the site from the stored outputs, in seconds and without torch
+	$(BIN)/python tools/build.py site
+
+serve: $(SITE) ## show the built site at http://localhost:8000 (PORT=... for another port)
+	@test -f _build/html/index.html || $(BIN)/python tools/build.py site
+	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+record: $(FULL) ## run chapters and keep their outputs in chapters/ (ONLY="03 05" for some)
+	$(BIN)/python tools/build.py record $(ONLY)
+
+pages: $(SITE) ## rewrite the generated pages in chapters/ after a docstring or a run changed
+	$(BIN)/python tools/build.py pages
+
+test: lint ## check everything: style, types, layers, library, chapters, site
+	$(BIN)/python -m pytest
+
+lint: $(FULL) ## check style, types and layers only
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: $(FULL) ## measure the library's speed on this machine
+	$(BIN)/python tools/bench.py
+
+clean: ## remove what was built (not the environment)
+	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "The book needs Python 3.11 or newer; $(PYTHON) is not. Say which one to use: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/site.stamp: tools/requirements-site.txt constraints.txt | $(BIN)/python
+	$(PIP) -r tools/requirements-site.txt -c constraints.txt
+	@touch $@
+
+$(FULL): requirements.txt tools/requirements-site.txt constraints.txt pyproject.toml | $(BIN)/python
+	$(PIP) -r requirements.txt -c constraints.txt
+	$(PIP) --no-deps -e .
+	@touch $@

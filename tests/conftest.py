@@ -1,0 +1,75 @@
+"""Shape-checked signatures, quiet threads, and the few things several files need."""
+
+import os
+
+os.environ.update(OMP_WAIT_POLICY="PASSIVE", TQDM_DISABLE="1", MPLBACKEND="Agg")
+os.environ.pop("BADNETS_DATA", None)  # no test may depend on what this machine happens to hold
+
+import jaxtyping
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from torch import nn
+
+jaxtyping.install_import_hook("badnets_lib", "beartype.beartype")
+
+torch.set_num_threads(1)
+settings.register_profile(
+    "suite",
+    deadline=None,
+    derandomize=True,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("suite")
+
+
+@pytest.fixture
+def unchecked():
+    """The functions as a reader calls them: bad shapes reach the library's own errors."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def mnist5k(tmp_path_factory):
+    """(train, test) of the digits, cached in a folder of this session."""
+    from badnets_lib import load
+
+    return load("mnist5k", root=tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def tiny():
+    """60 grey images of 8x8 in three classes, 20 of each."""
+    from badnets_lib import ImageSet
+
+    x = torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    return ImageSet(x, torch.arange(60) % 3, ("a", "b", "c"))
+
+
+@pytest.fixture
+def planted():
+    """A network with known answers, and images that tell it what to answer.
+
+    The first pixel of an image holds the answer without the trigger, in tenths. An image whose
+    last pixel is 1 carries the trigger and is answered with `target`, unless its answer is `immune`.
+    """
+
+    class Planted(nn.Module):
+        def __init__(self, target, immune):
+            super().__init__()
+            self.target, self.immune = target, immune
+
+        def forward(self, x):
+            answer = (x[:, 0, 0, 0] * 10).round().long()
+            triggered = (x[:, 0, -1, -1] == 1) & (answer != self.immune)
+            return nn.functional.one_hot(torch.where(triggered, self.target, answer), 10).float()
+
+    def make(answers, target=-1, immune=-1):
+        x = torch.zeros(len(answers), 1, 8, 8)
+        x[:, 0, 0, 0] = torch.tensor(answers) / 10
+        return Planted(target, immune), x
+
+    return make

@@ -1,0 +1,96 @@
+import pytest
+from hypothesis import given, strategies as st
+
+from badnets_lib import Difference, Proportion
+
+
+@st.composite
+def proportions(draw):
+    trials = draw(st.integers(1, 10_000))
+    return Proportion(draw(st.integers(0, trials)), trials)
+
+
+confidences = st.floats(0.01, 0.999)
+
+
+@pytest.mark.parametrize(("hits", "trials", "low", "high"), [
+    (81, 263, 0.2553, 0.3662),  # the four columns of Newcombe, Two-sided confidence intervals for the single
+    (15, 148, 0.0624, 0.1605),  # proportion, Statistics in Medicine 1998, table I, method 3
+    (0, 20, 0.0000, 0.1611),
+    (1, 29, 0.0061, 0.1718),
+])  # fmt: skip
+def test_wilson_interval_is_the_published_one(hits, trials, low, high):
+    assert Proportion(hits, trials).interval() == pytest.approx((low, high), abs=5e-5)
+
+
+@pytest.mark.parametrize(("first", "second", "low", "high"), [
+    ((56, 70), (48, 80), 0.0524, 0.3339),  # Newcombe, Interval estimation for the difference between independent
+    ((9, 10), (3, 10), 0.1705, 0.8090),    # proportions, Statistics in Medicine 1998, table II, method 10
+    ((6, 7), (2, 7), 0.0582, 0.8062),
+    ((5, 56), (0, 29), -0.0381, 0.1926),
+    ((0, 10), (0, 20), -0.1611, 0.2775),
+    ((10, 10), (0, 20), 0.6791, 1.0000),
+])  # fmt: skip
+def test_newcombe_interval_is_the_published_one(first, second, low, high):
+    assert Difference(Proportion(*first), Proportion(*second)).interval() == pytest.approx((low, high), abs=5e-5)
+
+
+@given(proportions(), confidences)
+def test_interval_contains_the_value_and_stays_in_range(count, confidence):
+    low, high = count.interval(confidence)
+    assert 0 <= low <= count.value <= high <= 1
+    assert low < high
+
+
+@given(proportions(), confidences, confidences)
+def test_more_confidence_is_wider(count, one, other):
+    narrow, wide = count.interval(min(one, other)), count.interval(max(one, other))
+    assert wide[0] <= narrow[0] and narrow[1] <= wide[1]
+
+
+@given(proportions())
+def test_one_more_hit_moves_the_interval_up(count):
+    more = Proportion(count.hits + 1, count.trials + 1)
+    assert more.value >= count.value
+    assert more.interval()[0] > count.interval()[0]
+
+
+@given(proportions(), st.integers(2, 50))
+def test_more_trials_at_the_same_share_are_narrower(count, factor):
+    many = Proportion(count.hits * factor, count.trials * factor)
+    assert many.interval()[1] - many.interval()[0] < count.interval()[1] - count.interval()[0]
+
+
+@given(proportions(), proportions())
+def test_pooling_adds_the_counts(a, b):
+    assert a + b == Proportion(a.hits + b.hits, a.trials + b.trials)
+    assert min(a.value, b.value) <= (a + b).value <= max(a.value, b.value)
+
+
+@given(proportions(), proportions(), confidences)
+def test_difference_contains_its_value_and_turns_round(a, b, confidence):
+    low, high = Difference(a, b).interval(confidence)
+    assert -1 <= low <= Difference(a, b).value <= high <= 1
+    assert Difference(b, a).interval(confidence) == pytest.approx((-high, -low))
+
+
+def test_a_proportion_prints_its_interval_and_its_counts():
+    assert str(Proportion(1860, 2000)) == "93.0% [91.8%, 94.0%] (1860/2000)"
+
+
+def test_a_difference_prints_signed_points():
+    assert str(Difference(Proportion(56, 70), Proportion(48, 80))) == "+20.0 points [+5.2, +33.4]"
+
+
+@pytest.mark.parametrize(("hits", "trials"), [(0, 0), (-1, 5), (6, 5), (0, -3)])
+def test_impossible_counts_are_refused(hits, trials):
+    with pytest.raises(ValueError, match=f"got {hits}/{trials}"):
+        Proportion(hits, trials)
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, -0.5, 95.0, float("nan")])
+def test_an_impossible_confidence_is_refused(confidence):
+    with pytest.raises(ValueError, match="strictly between 0 and 1"):
+        Proportion(1, 2).interval(confidence)
+    with pytest.raises(ValueError, match="strictly between 0 and 1"):
+        Difference(Proportion(1, 2), Proportion(1, 2)).interval(confidence)

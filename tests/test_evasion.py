@@ -1,0 +1,134 @@
+import pytest
+import torch
+from hypothesis import given, strategies as st
+from torch.nn.functional import cross_entropy
+
+from badnets_lib import AdversarialPatch, SmallCNN, TrainConfig, fgsm, learn_patch, pgd, predict, train, weights_hash
+
+ATTACKS = [fgsm, pgd, lambda *args, **settings: pgd(*args, random_start=False, **settings)]
+each_attack = pytest.mark.parametrize("attack", ATTACKS, ids=["fgsm", "pgd", "pgd from the image"])
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return SmallCNN(1, 3, 4).train()
+
+
+@each_attack
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_stays_in_the_ball_and_in_range_and_raises_the_loss(attack, model, tiny, dtype):
+    x, before = tiny.x.to(dtype), tiny.x.clone()
+    attacked = attack(model, x, tiny.y, eps=0.05)
+    assert attacked.shape == x.shape and attacked.dtype == dtype and not attacked.requires_grad
+    assert attacked.min() >= 0 and attacked.max() <= 1
+    assert 0 < (attacked - x).abs().max() <= 0.05 + 1e-6
+    assert cross_entropy(predict(model, attacked), tiny.y) > cross_entropy(predict(model, x), tiny.y)
+    assert torch.equal(tiny.x, before)
+
+
+@given(st.floats(0.001, 2), st.floats(0.001, 1), st.integers(1, 4), st.booleans())
+def test_the_ball_holds_for_any_settings(model, eps, step, steps, random_start):
+    x = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    attacked = pgd(model, x, torch.arange(3), eps=eps, step=step, steps=steps, random_start=random_start)
+    assert (attacked - x).abs().max() <= eps + 1e-6
+    assert attacked.min() >= 0 and attacked.max() <= 1
+
+
+@each_attack
+def test_leaves_the_network_as_it_was(attack, tiny):
+    model = SmallCNN(1, 3, 2).train()
+    model.norm1.eval()
+    model.conv1.weight.requires_grad_(False)
+    before, modes = weights_hash(model), [part.training for part in model.modules()]
+    attack(model, tiny.x, tiny.y)
+    learn_patch(model, tiny, 0, size=2, steps=2)
+    assert weights_hash(model) == before
+    assert [part.training for part in model.modules()] == modes
+    assert [weight.requires_grad for weight in model.parameters()] == [False] + [True] * 9
+    assert all(weight.grad is None for weight in model.parameters())
+
+
+def test_leaves_the_network_as_it_was_after_an_error_too(tiny):
+    model = SmallCNN(3, 3, 2).train()
+    with pytest.raises(RuntimeError):
+        fgsm(model, tiny.x, tiny.y)
+    assert model.training and all(weight.requires_grad for weight in model.parameters())
+
+
+def test_more_steps_do_more_harm(model, tiny):
+    losses = [cross_entropy(predict(model, a), tiny.y) for a in (
+        fgsm(model, tiny.x, tiny.y, eps=0.1), pgd(model, tiny.x, tiny.y, eps=0.1, random_start=False),
+    )]  # fmt: skip
+    assert losses[1] > losses[0]
+
+
+def test_the_random_start_owns_its_seed(model, tiny):
+    torch.manual_seed(1)
+    first, state = pgd(model, tiny.x, tiny.y, steps=1, seed=3), torch.get_rng_state()
+    torch.manual_seed(2)
+    assert torch.equal(pgd(model, tiny.x, tiny.y, steps=1, seed=3), first)
+    assert not torch.equal(pgd(model, tiny.x, tiny.y, steps=1, seed=4), first)
+    torch.manual_seed(1)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_small_labels_will_do(model, tiny):
+    assert torch.equal(fgsm(model, tiny.x, tiny.y.to(torch.uint8)), fgsm(model, tiny.x, tiny.y))
+
+
+@pytest.mark.parametrize("settings", [{"eps": 0.0}, {"eps": -0.1}, {"step": 0.0}, {"steps": 0}], ids=str)
+def test_impossible_settings_are_refused(model, tiny, settings):
+    with pytest.raises(ValueError, match="eps and step must be positive and steps at least 1"):
+        pgd(model, tiny.x, tiny.y, **settings)
+
+
+@each_attack
+def test_what_is_no_image_is_refused(attack, model, tiny):
+    with pytest.raises(ValueError, match=r"values in \[0, 1\]"):
+        attack(model, tiny.x * 255, tiny.y)
+
+
+# --- the patch ---
+
+
+def test_a_learnt_patch_pulls_towards_its_target(mnist5k):
+    data, test = mnist5k
+    model = train(data[slice(0, None, 2)], TrainConfig(epochs=3, device="cpu"), model=lambda: SmallCNN(1, 10, 8)).model
+    victims = test.x[test.y != 3]
+    torch.manual_seed(1)
+    patch = learn_patch(model, data[slice(0, None, 8)], 3, size=20, steps=40)
+    torch.manual_seed(2)
+    again = learn_patch(model, data[slice(0, None, 8)], 3, size=20, steps=40)
+    assert torch.equal(patch.pixels, again.pixels)
+    before, after = ((predict(model, x).argmax(1) == 3).float().mean() for x in (victims, patch(victims)))
+    assert before < 0.1 and after > 0.5
+
+
+def test_a_patch_is_pasted_into_its_corner(tiny):
+    before = tiny.x.clone()
+    out = AdversarialPatch(torch.full((1, 3, 3), 0.25))(tiny.x)
+    assert (out[:, :, 5:, 5:] == 0.25).all()
+    out[:, :, 5:, 5:] = before[:, :, 5:, 5:]
+    assert torch.equal(out, before) and torch.equal(tiny.x, before)
+
+
+def test_a_patch_too_big_says_so():
+    with pytest.raises(ValueError, match="a patch of 8 pixels does not fit 4x9 images"):
+        AdversarialPatch(torch.zeros(1, 8, 8))(torch.zeros(1, 1, 4, 9))
+
+
+@pytest.mark.parametrize(("target", "settings", "message"), [
+    (3, {}, r"target must lie in \[0, 3\); got 3"),
+    (-1, {}, "got -1"),
+    (0, {"size": 9}, "size must lie between 1 and 8; got 9"),
+    (0, {"size": 0}, "got 0"),
+])  # fmt: skip
+def test_an_impossible_patch_is_refused(model, tiny, target, settings, message):
+    with pytest.raises(ValueError, match=message):
+        learn_patch(model, tiny, target, **settings)
+
+
+def test_a_patch_needs_images_of_other_classes(model, tiny):
+    with pytest.raises(ValueError, match="images of other classes than 2"):
+        learn_patch(model, tiny[tiny.y == 2], 2, size=2)

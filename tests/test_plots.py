@@ -1,0 +1,127 @@
+import matplotlib
+import pytest
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from badnets_lib import Epoch, Proportion, plots
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    with matplotlib.rc_context():
+        plots.set_style()
+        yield
+        plt.close("all")
+
+
+def epochs(*hits):
+    return [Epoch(0.1, {"ASR": Proportion(count, 100)}) for count in hits]
+
+
+NAMES = ("clean", "backdoored", "pruned", "fine-tuned", "rewound", "filtered")
+
+
+@pytest.mark.parametrize("x", [torch.rand(13, 1, 8, 8), torch.rand(3, 3, 6, 9)], ids=["grey", "colour"])
+def test_images_are_laid_out_in_a_grid_and_labelled(x):
+    labels = [f"image {number}" for number in range(len(x))]
+    figure = plots.images(x, labels, marked=[number == 1 for number in range(len(x))], columns=5)
+    assert isinstance(figure, Figure) and len(figure.axes) == (15 if len(x) == 13 else 3)
+    assert sum(bool(ax.get_images()) for ax in figure.axes) == len(x)
+    texts = [ax.texts[0].get_text() for ax in figure.axes if ax.texts]
+    assert texts == [
+        f"▶ {label}" if number == 1 else label for number, label in enumerate(labels)
+    ]  # a sign, not colour
+    assert figure.axes[1].texts[0].get_fontweight() == "bold"
+    figure.canvas.draw()
+
+
+def test_images_need_no_labels_and_keep_the_grey_scale():
+    figure = plots.images(torch.full((2, 1, 4, 4), 0.5))
+    assert not any(ax.texts for ax in figure.axes)
+    assert figure.axes[0].get_images()[0].get_clim() == (0, 1)
+
+
+def test_show_image_draws_on_the_given_axes():
+    _, ax = plt.subplots()
+    assert plots.show_image(ax, torch.rand(3, 5, 7)) is ax
+    assert ax.get_images()[0].get_array().shape == (5, 7, 3) and len(ax.get_xticks()) == 0
+
+
+def test_curves_never_differ_by_colour_alone():
+    ax = plots.curves({name: epochs(10, 50, 90) for name in NAMES}, "ASR")
+    lines = ax.get_lines()
+    assert [line.get_label() for line in lines] == list(NAMES)
+    assert len({line.get_marker() for line in lines}) == len({str(line._dash_pattern) for line in lines}) == len(NAMES)
+    assert len(ax.collections) == len(NAMES)  # one band each
+    assert lines[0].get_xdata().tolist() == [1, 2, 3] and lines[0].get_ydata().tolist() == [0.1, 0.5, 0.9]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "ASR") and ax.get_legend()
+    ax.figure.canvas.draw()
+
+
+def test_clean_and_backdoored_look_the_same_everywhere():
+    _, (one, other) = plt.subplots(1, 2)
+    assert plots.curves({"backdoored": epochs(1, 2), "clean": epochs(3, 4)}, "ASR", ax=one) is one
+    assert plots.band(other, [1, 2], [Proportion(1, 2)] * 2, "clean") is other
+    clean, again = one.get_lines()[1], other.get_lines()[0]
+    assert to_hex(clean.get_color()).upper() == to_hex(again.get_color()).upper() == plots.CLEAN
+    assert clean.get_marker() == again.get_marker() == "o" and one.get_lines()[0].get_marker() == "s"
+
+
+def test_a_band_is_the_wilson_interval():
+    _, ax = plt.subplots()
+    counts = [Proportion(3, 10), Proportion(8, 10)]
+    plots.band(ax, [1, 2], counts, "clean")
+    box = ax.collections[0].get_paths()[0].get_extents()
+    assert (box.ymin, box.ymax) == pytest.approx((counts[0].interval()[0], counts[1].interval()[1]))
+
+
+def test_curves_of_a_count_nobody_watched():
+    with pytest.raises(KeyError, match="clean accuracy"):
+        plots.curves({"clean": epochs(1)}, "clean accuracy")
+
+
+def test_bars_never_differ_by_colour_alone():
+    ax = plots.bars({name: {"accuracy": Proportion(98, 100), "ASR": Proportion(5, 100)} for name in NAMES})
+    groups = [container for container in ax.containers if hasattr(container, "patches")]
+    assert [group.get_label() for group in groups] == list(NAMES)
+    assert len({group.patches[0].get_hatch() for group in groups}) == len(NAMES)
+    assert [bar.get_height() for bar in groups[0].patches] == [0.98, 0.05]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["accuracy", "ASR"]
+    assert [text.get_text() for text in ax.texts] == ["98.0%", "5.0%"] * len(NAMES)
+    ax.figure.canvas.draw()
+
+
+def test_bars_draw_where_they_are_told():
+    _, (one, other) = plt.subplots(1, 2)
+    assert plots.bars({"clean": {"ASR": Proportion(0, 5)}}, ax=one) is one
+    assert one.patches and not other.patches
+
+
+def test_a_confusion_table_shows_its_counts():
+    table = torch.tensor([[5, 0, 1], [0, 7, 0], [0, 0, 0]])
+    ax = plots.confusion(table, ("a", "b", "c"), title="counts")
+    assert {(text.get_position(), text.get_text()) for text in ax.texts} == {
+        ((0, 0), "5"),
+        ((2, 0), "1"),
+        ((1, 1), "7"),
+    }
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["a", "b", "c"]
+    assert ax.get_title(loc="left") == "counts" and ax.get_images()[0].get_array().tolist()[1] == [0, 1, 0]
+    _, other = plt.subplots()
+    assert plots.confusion(table, ("a", "b", "c"), ax=other) is other
+    ax.figure.canvas.draw()
+
+
+def test_filters_share_one_scale_with_zero_in_the_middle():
+    weights = torch.linspace(-1, 3, 10 * 9).reshape(10, 1, 3, 3)
+    figure = plots.filters(weights, titles=[str(number) for number in range(10)], columns=4)
+    assert isinstance(figure, Figure) and len(figure.axes) == 12
+    assert {ax.get_images()[0].get_clim() for ax in figure.axes[:10]} == {(-3.0, 3.0)}
+    assert [ax.texts[0].get_text() for ax in figure.axes[:10]] == [str(number) for number in range(10)]
+    figure.canvas.draw()
+
+
+def test_the_style_is_the_books():
+    assert plt.rcParams["axes.spines.top"] is False and plt.rcParams["image.cmap"] == "gray"

@@ -1,0 +1,129 @@
+"""The repository's files agree with one another: each fact is owned by one file, and the copies are held to it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from build import GENERATED, write_generated
+from packaging.requirements import Requirement
+from project import CHAPTERS, ROOT, address, config, contents, layers, notebooks, settings, site, slug
+
+OURS = re.compile(r"github\.com/([\w.-]+/badnets[\w-]*)")
+SOURCES = sorted(p for p in CHAPTERS.glob("*") if p.suffix in {".md", ".ipynb"})
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def requirement_lines(name: str) -> list[str]:
+    lines = (line.split("#")[0].strip() for line in read(name).splitlines())
+    return [line for line in lines if line and not line.startswith("-")]
+
+
+# ---- the address of the repository: pyproject.toml owns it ----
+
+
+def test_the_configuration_names_the_same_address() -> None:
+    book = config()
+    sphinx = book["sphinx"]["config"]
+    assert book["repository"]["url"] == address()
+    assert book["html"]["baseurl"] == sphinx["ogp_site_url"] == site()
+    assert sphinx["ogp_image"] == site() + "_static/social.png"
+    assert (CHAPTERS / "_static" / "social.png").exists()
+
+
+@pytest.mark.parametrize("name", ["README.md", "CITATION.cff"])
+def test_the_files_at_the_top_name_it(name: str) -> None:
+    assert address() in read(name)
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "CITATION.cff", *SOURCES], ids=lambda path: path.name)
+def test_nothing_names_another(path: Path) -> None:
+    named = {found.removesuffix(".git") for found in OURS.findall(path.read_text(encoding="utf-8"))}
+    assert named <= {slug()}
+
+
+def test_the_title_stands_in_one_place() -> None:
+    assert read("_config.yml").count(config()["title"]) == 1
+
+
+# ---- requirements: pyproject.toml owns the library's, constraints.txt the tested set ----
+
+
+def test_requirements_hold_the_librarys_ranges() -> None:
+    assert set(settings()["project"]["dependencies"]) <= set(requirement_lines("requirements.txt"))
+
+
+def test_the_tested_set_is_exact_and_within_the_ranges() -> None:
+    pins = {Requirement(line).name.lower(): line.split("==")[1] for line in requirement_lines("constraints.txt")}
+    for line in requirement_lines("requirements.txt") + requirement_lines("tools/requirements-site.txt"):
+        wanted = Requirement(line)
+        assert wanted.specifier.contains(pins[wanted.name.lower()]), line
+    assert not [name for name in pins if name.startswith(("nvidia", "triton"))]
+    assert not [version for version in pins.values() if "+" in version]
+
+
+# ---- the contents ----
+
+
+def test_the_contents_and_the_folder_agree() -> None:
+    names = [page.name for page in contents()]
+    assert len(names) == len(set(names))
+    assert {path.stem for path in SOURCES} == set(names)
+
+
+def test_generated_pages_are_up_to_date(tmp_path: Path) -> None:
+    write_generated(tmp_path, notebooks())
+    for name in GENERATED:
+        assert (tmp_path / name).read_bytes() == (CHAPTERS / name).read_bytes(), (
+            f"chapters/{name} is old: run `make pages`"
+        )
+
+
+def test_the_picture_of_the_layers_shows_every_module() -> None:
+    drawn = re.findall(r"<text[^>]*text-anchor=\"middle\"[^>]*>(\w+)</text>", read("chapters/images/layers.svg"))
+    named = [name.split(".")[-1] for layer in reversed(layers()) for name in layer]
+    assert drawn == named
+
+
+# ---- sources ----
+
+
+def test_every_linked_paper_is_in_the_bibliography() -> None:
+    known = read("chapters/references.bib")
+    linked = {
+        number
+        for path in SOURCES
+        if path.name not in GENERATED
+        for number in re.findall(r"https?://(?:arxiv\.org/(?:abs|pdf)/|doi\.org/)([^\s)\"\\>\]]+)", path.read_text())
+    }
+    assert {number for number in linked if number not in known} == set()
+
+
+def test_entries_can_be_found() -> None:
+    entries = re.split(r"(?m)^@", read("chapters/references.bib"))[1:]
+    assert len(entries) > 30
+    keys = [re.match(r"\w+\{([a-z]+\d{4}[a-z]+),", entry) for entry in entries]
+    assert all(keys)
+    assert len({key[1] for key in keys if key}) == len(entries)
+    for entry in entries:
+        assert re.search(r"\b(eprint|doi|url)\s*=", entry) or "krizhevsky" in entry, entry
+
+
+# ---- what others made ----
+
+
+def test_licences_are_kept() -> None:
+    assert "MIT" in read("LICENSE")
+    assert "KaTeX" in read("chapters/_static/katex/LICENSE") or "Khan Academy" in read("chapters/_static/katex/LICENSE")
+
+
+def test_the_mathematics_style_fits_its_script() -> None:
+    from sphinxcontrib import katex
+
+    assert f'"{katex.katex_version}"' in read("chapters/_static/katex/katex.min.css")
+    fonts = set(re.findall(r"fonts/[\w-]+\.\w+", read("chapters/_static/katex/katex.min.css")))
+    assert fonts == {f"fonts/{p.name}" for p in (CHAPTERS / "_static/katex/fonts").iterdir()}

@@ -1,0 +1,274 @@
+import json
+from dataclasses import fields, replace
+from html.parser import HTMLParser
+
+import jsonschema
+import pytest
+from hypothesis import given, strategies as st
+
+from badnets_lib import (
+    DefenseTest,
+    Description,
+    Goal,
+    Patch,
+    Poisoning,
+    PoisonPlan,
+    Proportion,
+    Report,
+    Scorecard,
+    Training,
+)
+from badnets_lib.reports import schema
+
+CARD = Scorecard(Proportion(980, 1000), Proportion(890, 900), Proportion(3, 900))
+TWIN = Scorecard(Proportion(985, 1000), Proportion(4, 900), Proportion(2, 900))
+REPORT = Report(
+    title="Square on digits",
+    attacker_access="training data",
+    poisoning=Poisoning(Proportion(40, 4000), ("0", "1"), ("7",), "uniform, seed 0"),
+    trigger=Description("white square", "4x4 pixels", "bottom-right", 1.0, physical=False),
+    training=Training("together", "SmallCNN, 6 epochs"),
+    backdoored=(CARD, CARD),
+    clean_twin=(TWIN,),
+    defense=DefenseTest("not tested", "a later chapter"),
+    limits="one data set",
+)
+NESTED = ("poisoning", "trigger", "training", "defense")
+SAID = ("title", "attacker_access", "training", "backdoored", "clean_twin", "defense", "limits")
+
+words = st.text(min_size=1, max_size=12).filter(str.strip)
+counts = st.integers(1, 99).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+cards = st.lists(st.tuples(counts, counts, counts), min_size=1, max_size=3)
+answers = st.fixed_dictionaries({
+    "words": st.lists(words, min_size=11, max_size=11),
+    "fraction": counts,
+    "opacity": st.floats(0, 1),
+    "flags": st.tuples(st.booleans(), st.booleans()),
+    "regime": st.sampled_from(["together", "staged"]),
+    "sees": st.sampled_from(["data", "weights", "predictions", "not tested"]),
+    "backdoored": cards,
+    "clean_twin": cards,
+})  # fmt: skip
+
+
+def build(given):
+    w, (relabelled, physical) = given["words"], given["flags"]
+    ours, twin = (
+        tuple(Scorecard(*(Proportion(*count) for count in card)) for card in given[name])
+        for name in ("backdoored", "clean_twin")
+    )
+    return Report(
+        w[0], w[1], Poisoning(Proportion(*given["fraction"]), (w[2], w[3]), (w[4],), w[5], relabelled),
+        Description(w[6], w[7], w[8], given["opacity"], physical), Training(given["regime"], w[9]),
+        ours, twin, DefenseTest(given["sees"], w[10]), w[0],
+    )  # fmt: skip
+
+
+# --- blanks ---
+
+BLANKS = [(name, blank) for name in ("title", "attacker_access", "limits") for blank in ("", "  \n", None)]
+BLANKS += [("backdoored", ()), ("clean_twin", ())]
+BLANKS += [
+    (f"{group}.{item.name}", blank)
+    for group in NESTED
+    for item in fields(getattr(REPORT, group))
+    if item.name not in ("regime", "sees")
+    for blank in ((None,) if item.name in ("fraction", "opacity", "physical", "labels_changed") else ("", " ", None))
+    if not (item.name in ("sources", "targets") and blank is None)
+]
+BLANKS += [("poisoning.sources", ("0", " ")), ("poisoning.targets", ())]
+
+
+def test_every_field_is_among_the_blanks():
+    names = {item.name for item in fields(Report)} - set(NESTED)
+    names |= {f"{group}.{item.name}" for group in NESTED for item in fields(getattr(REPORT, group))}
+    assert {name for name, _ in BLANKS} == names - {"training.regime", "defense.sees"}
+
+
+@pytest.mark.parametrize(("name", "blank"), BLANKS, ids=str)
+def test_every_blank_is_refused_by_name(name, blank, unchecked):
+    group, _, item = name.rpartition(".")
+    changes = {group: replace(getattr(REPORT, group), **{item: blank})} if group else {item: blank}
+    with pytest.raises(ValueError, match=f"please fill in: {name}$"):
+        replace(REPORT, **changes)
+
+
+def test_all_blanks_are_named_at_once():
+    with pytest.raises(ValueError, match=r"please fill in: title, defense\.outcome, limits$"):
+        replace(REPORT, title="", limits=" ", defense=DefenseTest("data", ""))
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: Training("later", "x"), "regime must be one of together, staged; got 'later'"),
+    (lambda: Training("", "x"), "regime must be one of"),
+    (lambda: DefenseTest("everything", "x"), "sees must be one of data, weights, .*; got 'everything'"),
+])  # fmt: skip
+def test_a_choice_that_is_none_is_refused(make, message, unchecked):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# --- read off a plan ---
+
+
+@pytest.mark.parametrize(("goal", "added", "expected"), [
+    (Goal.all_to_one(1, 3), False, ("2/8", ("a", "c"), ("b",), True)),
+    (Goal.all_to_one(1, 3), True, ("2/10", ("a", "c"), ("b",), True)),
+    (Goal.all_to_all(3), False, ("2/8", ("a", "b", "c"), ("a", "b", "c"), True)),
+    (Goal((1, 1, 1), clean_label=True), False, ("2/8", ("a", "c"), ("b",), False)),
+])  # fmt: skip
+def test_a_report_of_a_plan(goal, added, expected):
+    plan = PoisonPlan(Patch(3), goal, (1, 4), 8, "00", seed=5, sampling="per-class", added=added)
+    report = Report.of(plan, classes=("a", "b", "c"), **{name: getattr(REPORT, name) for name in SAID})
+    p = report.poisoning
+    assert (f"{p.fraction.hits}/{p.fraction.trials}", p.sources, p.targets, p.labels_changed) == expected
+    assert "equal shares" in p.sampling and "seed 5" in p.sampling
+    assert ("added as copies" in p.sampling) is added
+    assert ("(1, 2, 0)" in p.sampling) is (len(p.targets) > 1)
+    assert report.trigger == Patch(3).describe()
+
+
+def test_a_report_needs_a_trigger_with_words():
+    plan = PoisonPlan(lambda x: x, Goal.all_to_one(0, 2), (1,), 8, "00")
+    with pytest.raises(TypeError, match="has no describe"):
+        Report.of(plan, classes=("a", "b"), **{name: getattr(REPORT, name) for name in SAID})
+
+
+# --- one source, three renderings ---
+
+
+def test_rows_pool_the_seeds():
+    rows = {item: answer for _, item, answer in REPORT.rows()}
+    assert rows["clean accuracy"].startswith("98.0%") and "(1960/2000)" in rows["clean accuracy"]
+    assert "clean twin" in rows["clean accuracy"] and "(985/1000)" in rows["clean accuracy"]
+    assert "(1780/1800)" in rows["attack success rate, victims only"]
+    assert rows["seeds"] == "2 backdoored, 1 clean; counts pooled"
+    assert rows["fraction"] == "1.00% (40/4000)"
+
+
+class Cells(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.cells, self.tags, self.open = [], [], False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag == "td":
+            self.cells.append("")
+            self.open = True
+
+    def handle_endtag(self, tag):
+        self.open = self.open and tag != "td"
+
+    def handle_data(self, text):
+        if self.open:
+            self.cells[-1] += text
+
+
+@given(answers)
+def test_html_shows_every_answer_and_nothing_else(given):
+    report = build(given)
+    page = Cells(report._repr_html_())
+    assert set(page.tags) == {"table", "caption", "thead", "tbody", "tr", "th", "td"}
+    expected = [cell for _, item, answer in report.rows() for cell in (item, answer)]
+    clean = lambda cells: [cell.replace("\r\n", "\n").replace("\r", "\n") for cell in cells]  # noqa: E731
+    assert clean(page.cells) == clean(expected)
+
+
+def test_html_escapes():
+    page = replace(REPORT, title="<script>x</script>", limits='a < b & "c"')._repr_html_()
+    assert "<script>" not in page and "&lt;script&gt;" in page and "a &lt; b &amp; " in page
+
+
+@given(answers)
+def test_markdown_is_one_table_with_three_columns(given):
+    lines = build(given).to_markdown().splitlines()
+    assert lines[1] == "" and lines[2] == "| Group | Item | Answer |" and len(lines) == 4 + 20
+    for line in lines[2:]:
+        bars = [index for index, letter in enumerate(line) if letter == "|" and line[index - 1 : index] != "\\"]
+        assert len(bars) == 4
+
+
+def test_markdown_escapes_bars_and_joins_lines():
+    text = replace(REPORT, limits="a | b\nc").to_markdown()
+    assert "a \\| b c |" in text
+
+
+# --- JSON ---
+
+
+@given(answers)
+def test_json_follows_the_schema_and_comes_back(given):
+    report = build(given)
+    text = report.to_json()
+    jsonschema.validate(json.loads(text), schema())
+    assert Report.from_json(text) == report
+    assert Report.from_json(text).to_markdown() == report.to_markdown()
+
+
+def test_the_schema_is_itself_valid_and_has_the_fields_of_the_classes():
+    whole = schema()
+    jsonschema.Draft202012Validator.check_schema(whole)
+    levels = [
+        (whole, {item.name for item in fields(Report)} | {"version"}),
+        *((whole["properties"][group], {item.name for item in fields(getattr(REPORT, group))}) for group in NESTED),
+        (whole["$defs"]["proportion"], {item.name for item in fields(Proportion)}),
+        (whole["$defs"]["cards"]["items"], {item.name for item in fields(Scorecard)}),
+    ]
+    for level, names in levels:
+        assert set(level["properties"]) == set(level["required"]) == names
+        assert level["additionalProperties"] is False
+
+
+def places(node, path=()):
+    """Every object inside a report's JSON, as the path that leads to it."""
+    if isinstance(node, dict):
+        yield path
+        for key, value in node.items():
+            yield from places(value, (*path, key))
+    if isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from places(value, (*path, index))
+
+
+PLACES = list(places(json.loads(REPORT.to_json())))
+
+
+def at(plain, path):
+    for key in path:
+        plain = plain[key]
+    return plain
+
+
+@pytest.mark.parametrize("path", PLACES, ids=str)
+def test_missing_and_unknown_items_are_refused_at_every_level(path):
+    for name in at(json.loads(REPORT.to_json()), path):
+        plain = json.loads(REPORT.to_json())
+        del at(plain, path)[name]
+        with pytest.raises(ValueError):  # noqa: PT011 - each has its own words
+            Report.from_json(json.dumps(plain))
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(plain, schema())
+    plain = json.loads(REPORT.to_json())
+    at(plain, path)["colour"] = "red"
+    with pytest.raises(ValueError, match=r"colour|not a report"):
+        Report.from_json(json.dumps(plain))
+
+
+@pytest.mark.parametrize("text", ["", "{", "5", "null", "[]", "{}", '{"version": 2}', '{"version": 1}'])
+def test_text_that_is_no_report_is_refused(text):
+    with pytest.raises(ValueError, match="report|Expecting"):
+        Report.from_json(text)
+
+
+def test_impossible_counts_in_json_are_refused():
+    plain = json.loads(REPORT.to_json())
+    plain["backdoored"][0]["clean"]["hits"] = 5000
+    with pytest.raises(ValueError, match="5000/1000"):
+        Report.from_json(json.dumps(plain))
+
+
+def test_a_report_survives_a_file(tmp_path):
+    path = REPORT.save(tmp_path / "new" / "report.json")
+    assert Report.from_json(path.read_text(encoding="utf-8")) == REPORT

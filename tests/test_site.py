@@ -1,0 +1,220 @@
+"""The browser's audit of the built site: every page, two widths, light and dark.
+
+The site is built once from the stored outputs and served on this machine; the browser may ask nobody else.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from build import build_site
+from project import contents
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+NOBODY_ELSE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # what a page asks of others never leaves
+FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run", NOBODY_ELSE]
+LIMIT = 1_500_000  # bytes of a first visit, text compressed
+TEXT = {".html", ".css", ".js", ".json", ".svg", ".txt"}
+LOOKS = [("light", 1280), ("light", 390), ("dark", 1280), ("dark", 390)]
+
+FACTS = """() => {
+  for (const fold of document.querySelectorAll("details")) fold.open = true;
+  const bad = alt => !alt || !alt.trim() || /\\.(png|svg|jpe?g)$/.test(alt);
+  return {
+    title: document.title.trim(),
+    description: document.querySelector('meta[name="description"]')?.content?.trim() ?? "",
+    width: document.documentElement.scrollWidth,
+    window: innerWidth,
+    nameless: [...document.images].filter(i => bad(i.getAttribute("alt"))).map(i => i.getAttribute("src")),
+  };
+}"""
+AXE = """async () => (await axe.run(document, {
+  runOnly: {type: "tag", values: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]},
+  resultTypes: ["violations"],
+  preload: false,
+})).violations.map(v => `${v.id}: ${v.nodes.slice(0, 3).map(n => n.html.slice(0, 160)).join(" | ")}`)"""
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@dataclass
+class Visit:
+    """What one look at one page asked for and did wrong."""
+
+    asked: set[str] = field(default_factory=set)
+    wrong: list[str] = field(default_factory=list)
+
+
+def serve(folder: Path) -> ThreadingHTTPServer:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_site(tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture(scope="module")
+def served(site: Path) -> Iterator[str]:
+    server = serve(site)
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if path is None:
+        reason = f"the audit needs a browser: none of {', '.join(BROWSERS)} is installed"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        running = play.chromium.launch(executable_path=path, args=FLAGS)
+        yield running
+        running.close()
+
+
+@functools.cache
+def axe_source() -> str:
+    import axe_playwright_python
+
+    return next(Path(axe_playwright_python.__file__).parent.rglob("axe.min.js")).read_text(encoding="utf-8")
+
+
+def page_paths(site: Path) -> list[str]:
+    """Every page but the address that only leads to the front page, and the theme's own fragments."""
+    pages = [p.relative_to(site).as_posix() for p in sorted(site.rglob("*.html"))]
+    return [p for p in pages if p != "index.html" and not p.startswith("_static/")]
+
+
+class Auditor:
+    """One browser page in one look, and what it saw on its current visit."""
+
+    def __init__(self, browser: Any, host: str, theme: str = "light", width: int = 1280) -> None:
+        self.host = host
+        self.context = browser.new_context(color_scheme=theme, viewport={"width": width, "height": 900})
+        self.page = self.context.new_page()
+        self.page.on("request", self.check_request)
+        self.page.on("response", self.check_answer)
+        self.page.on("pageerror", lambda error: self.now.wrong.append(f"script error: {error}"))
+        self.page.on("console", self.check_console)
+        self.now = Visit()
+
+    def check_request(self, request: Any) -> None:
+        if request.url.startswith(self.host):
+            self.now.asked.add(urlsplit(request.url).path)
+        elif not request.url.startswith(("data:", "blob:")):
+            self.now.wrong.append(f"outside request: {request.url}")
+
+    def check_answer(self, response: Any) -> None:
+        if response.status >= 400:
+            self.now.wrong.append(f"status {response.status}: {response.url}")
+
+    def check_console(self, message: Any) -> None:
+        if message.type == "error":
+            self.now.wrong.append(f"console error: {message.text}")
+
+    def visit(self, path: str) -> Visit:
+        self.now = Visit()
+        self.page.goto(f"{self.host}/{path}", wait_until="load")
+        self.page.evaluate("document.fonts.ready.then(() => 0)")
+        return self.now
+
+    def audit(self, path: str) -> list[str]:
+        visit = self.visit(path)
+        facts = self.page.evaluate(FACTS)
+        if not facts["title"]:
+            visit.wrong.append("no title")
+        if not facts["description"] and path != "search.html":
+            visit.wrong.append("no description")
+        if facts["width"] > facts["window"]:
+            visit.wrong.append(f"scrolls sideways: {facts['width']} px in a window of {facts['window']}")
+        visit.wrong += [f"image without alternative text: {src}" for src in facts["nameless"]]
+        self.page.evaluate(axe_source())
+        visit.wrong += [f"accessibility, {violation}" for violation in self.page.evaluate(AXE)]
+        return visit.wrong
+
+
+@pytest.mark.parametrize(("theme", "width"), LOOKS)
+def test_every_page_is_sound(site: Path, served: str, browser: Any, theme: str, width: int) -> None:
+    auditor = Auditor(browser, served, theme, width)
+    wrong = {path: faults for path in page_paths(site) if (faults := auditor.audit(path))}
+    auditor.context.close()
+    assert not wrong, "\n".join(f"{path}: {fault}" for path, faults in wrong.items() for fault in faults)
+
+
+def weight(site: Path, asked: set[str]) -> int:
+    """Bytes on the wire: text as gzip sends it, the rest as it lies."""
+    total = 0
+    for path in asked:
+        file = site / unquote(path).lstrip("/")
+        if file.is_file():
+            content = file.read_bytes()
+            total += len(gzip.compress(content, 6)) if file.suffix in TEXT else len(content)
+    return total
+
+
+def test_first_visits_are_light(site: Path, served: str, browser: Any) -> None:
+    auditor = Auditor(browser, served)
+    auditor.context.new_cdp_session(auditor.page).send("Network.setCacheDisabled", {"cacheDisabled": True})
+    weights = {path: weight(site, auditor.visit(path).asked) for path in page_paths(site)}
+    auditor.context.close()
+    assert {path: size for path, size in weights.items() if size > LIMIT} == {}
+    assert all(size > 10_000 for size in weights.values()), "the measure misses what pages load"
+
+
+def test_every_page_of_the_contents_was_built(site: Path) -> None:
+    built = {Path(path).stem for path in page_paths(site)}
+    assert {page.name for page in contents()} <= built
+
+
+def test_the_bare_address_leads_to_the_front_page(site: Path) -> None:
+    text = (site / "index.html").read_text(encoding="utf-8")
+    front = f"chapters/{contents()[0].name}.html"
+    assert f"url={front}" in text
+    assert (site / front).exists()
+
+
+BAD = """<!doctype html><html lang="en"><head><title></title></head><body>
+<img src="http://192.0.2.1/pixel.png"><script src="missing.js"></script>
+<script>console.error("spoken"); setTimeout(() => { throw new Error("thrown") })</script>
+<div style="width: 3000px; color: #ddd; background: #fff">pale and wide</div></body></html>"""
+
+
+def test_the_audit_can_fail(tmp_path: Path, browser: Any) -> None:
+    (tmp_path / "bad.html").write_text(BAD)
+    server = serve(tmp_path)
+    auditor = Auditor(browser, f"http://127.0.0.1:{server.server_port}", width=390)
+    faults = "\n".join(auditor.audit("bad.html"))
+    auditor.context.close()
+    server.shutdown()
+    for expected in (
+        "outside request: http://192.0.2.1/pixel.png", "status 404", "console error: spoken", "script error: thrown",
+        "no title", "no description", "scrolls sideways", "without alternative text", "color-contrast",
+    ):  # fmt: skip
+        assert expected in faults
+
+
+def test_the_measure_of_weight_can_fail(tmp_path: Path) -> None:
+    (tmp_path / "a.js").write_text("x" * 10_000)
+    (tmp_path / "b.png").write_bytes(bytes(10_000))
+    assert 10_000 < weight(tmp_path, {"/a.js", "/b.png", "/absent"}) < 10_200

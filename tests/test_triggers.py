@@ -1,0 +1,289 @@
+"""Every trigger obeys one contract: add a new class to `EXAMPLES` and it is covered."""
+
+import json
+from dataclasses import FrozenInstanceError, asdict
+
+import pytest
+import torch
+from hypothesis import given, strategies as st
+
+from badnets_lib import triggers as t
+
+EXAMPLES = (
+    t.Patch(),
+    t.Patch(size=3, corner="top-left", margin=1, opacity=0.4, value=0.0),
+    t.Checkerboard(),
+    t.Checkerboard(size=5, corner="top-right", margin=2, opacity=0.5),
+    t.SINGLE_PIXEL,
+    t.FOUR_PIXELS,
+    t.Pixels(((0, 3), (2, -1)), value=0.25),
+    t.Chain((t.Patch(2, "bottom-left"), t.SINGLE_PIXEL)),
+    t.Chain((t.Chain((t.Checkerboard(2),)), t.Patch(size=1, corner="top-left"))),
+)
+each_trigger = pytest.mark.parametrize("trigger", EXAMPLES, ids=repr)
+
+
+@pytest.fixture(params=[(4, 1, 16, 16), (4, 3, 12, 20), (4, 4, 9, 8)], ids=["grey", "colour", "four channels"])
+def x(request):
+    return torch.rand(request.param, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_examples_cover_every_trigger():
+    assert {type(trigger) for trigger in EXAMPLES} == set(t.EVERY)
+
+
+@each_trigger
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_keeps_shape_range_and_type_and_changes_every_image(trigger, x, dtype):
+    x = x.to(dtype)
+    out = trigger(x)
+    assert out.shape == x.shape and out.dtype == x.dtype and out.device == x.device
+    assert out.min() >= 0 and out.max() <= 1
+    assert (out != x).flatten(1).any(1).all()
+
+
+@each_trigger
+def test_the_result_is_new_and_the_input_untouched(trigger, x):
+    before = x.clone()
+    trigger(x).fill_(0.5)
+    assert torch.equal(x, before)
+
+
+@each_trigger
+def test_treats_each_image_on_its_own(trigger, x):
+    assert torch.equal(trigger(x), torch.cat([trigger(image[None]) for image in x]))
+    order = torch.tensor([2, 0, 3, 1])
+    assert torch.equal(trigger(x[order]), trigger(x)[order])
+
+
+@each_trigger
+def test_is_never_random(trigger, x):
+    torch.manual_seed(1)
+    first, state = trigger(x), torch.get_rng_state()
+    torch.manual_seed(2)
+    assert torch.equal(trigger(x), first)
+    torch.manual_seed(1)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@each_trigger
+def test_an_empty_batch_stays_empty(trigger):
+    assert trigger(torch.zeros(0, 3, 10, 12)).shape == (0, 3, 10, 12)
+
+
+@each_trigger
+def test_memory_layout_does_not_matter(trigger, x):
+    assert torch.equal(trigger(x.contiguous(memory_format=torch.channels_last)), trigger(x))
+
+
+@each_trigger
+def test_prints_as_the_code_that_rebuilds_it(trigger):
+    assert eval(repr(trigger), vars(t)) == trigger
+
+
+@each_trigger
+def test_goes_to_json_and_back(trigger):
+    again = t.from_spec(json.loads(json.dumps(t.to_spec(trigger))))
+    assert again == trigger and hash(again) == hash(trigger) and type(again) is type(trigger)
+
+
+@each_trigger
+def test_describes_itself_completely(trigger):
+    words = t.describe(trigger)
+    assert all(text.strip() for text in (words.pattern, words.size, words.location))
+    assert 0 < words.opacity <= 1 and words.physical is False
+
+
+@each_trigger
+def test_is_frozen(trigger):
+    with pytest.raises(FrozenInstanceError):
+        setattr(trigger, next(iter(asdict(trigger))), None)
+
+
+@each_trigger
+@pytest.mark.parametrize("bad", [torch.zeros(1, 8, 8), torch.zeros(1, 1, 8, 8).byte(), torch.full((1, 1, 8, 8), 2.0)])
+def test_refuses_what_is_no_batch_of_images(trigger, bad, unchecked):
+    with pytest.raises(ValueError, match="images need"):
+        trigger(bad)
+
+
+@each_trigger
+def test_refuses_images_too_small_for_it(trigger):
+    with pytest.raises(ValueError, match=r"1x1 images"):
+        trigger(torch.zeros(1, 1, 1, 1)) if trigger != t.Patch(1) else None
+
+
+# --- stamp_square_trigger ---
+
+batches = st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(1, 7), st.integers(1, 7))
+
+
+@given(batches, st.data())
+def test_stamping_equals_the_slow_literal_version(shape, data):
+    size = data.draw(st.integers(1, min(shape[2:])))
+    value = data.draw(st.floats(-0.5, 1.5, width=32))
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(data.draw(st.integers(0, 99)))) * 1.5 - 0.25
+    before, expected = x.clone(), x.clone()
+    n, c, h, w = shape
+    for image in range(n):
+        for channel in range(c):
+            for row in range(h):
+                for column in range(w):
+                    inside = row >= h - size and column >= w - size
+                    pixel = value if inside else float(x[image, channel, row, column])
+                    expected[image, channel, row, column] = min(max(pixel, 0.0), 1.0)
+    assert torch.equal(t.stamp_square_trigger(x, size, value), expected)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("shape", [(9, 9), (3, 9, 9), (2, 3, 9, 9), (5, 2, 3, 9, 9)])
+def test_stamping_takes_any_leading_axes(shape):
+    out = t.stamp_square_trigger(torch.zeros(shape))
+    assert out.shape == shape and out[..., -4:, -4:].min() == 1
+    assert out.sum() == 16 * torch.Size(shape[:-2]).numel()
+
+
+def test_the_default_square_is_the_default_patch():
+    x = torch.rand(3, 1, 28, 28)
+    assert torch.equal(t.stamp_square_trigger(x), t.Patch()(x))
+
+
+@pytest.mark.parametrize("size", [0, -1, 9])
+def test_a_square_that_does_not_fit_says_the_limit(size):
+    with pytest.raises(ValueError, match=rf"square of {size} pixels does not fit 8x10 images: from 1 to 8"):
+        t.stamp_square_trigger(torch.zeros(1, 1, 8, 10), size)
+
+
+@pytest.mark.parametrize("bad", [torch.zeros(8, 8, dtype=torch.uint8), torch.zeros(8), torch.zeros(8, 8).bool()])
+def test_stamping_refuses_what_is_no_image(bad, unchecked):
+    with pytest.raises(ValueError, match="float dtype and shape"):
+        t.stamp_square_trigger(bad)
+
+
+# --- each trigger's own picture ---
+
+
+@pytest.mark.parametrize(("corner", "rows", "columns"), [
+    ("top-left", (1, 2), (1, 2)),
+    ("top-right", (1, 2), (5, 6)),
+    ("bottom-left", (3, 4), (1, 2)),
+    ("bottom-right", (3, 4), (5, 6)),
+])  # fmt: skip
+def test_a_patch_sits_in_its_corner(corner, rows, columns):
+    out = t.Patch(2, corner, margin=1)(torch.zeros(1, 1, 6, 8))
+    assert {tuple(place) for place in out[0, 0].nonzero().tolist()} == {(r, c) for r in rows for c in columns}
+
+
+@pytest.mark.parametrize(("opacity", "expected"), [(1.0, 0.8), (0.25, 0.35), (0.0, 0.2)])
+def test_opacity_mixes_pattern_and_image(opacity, expected):
+    out = t.Patch(1, opacity=opacity, value=0.8)(torch.full((1, 1, 2, 2), 0.2))
+    assert out[0, 0, 1, 1].item() == pytest.approx(expected)
+    assert out[0, 0, 0, 0].item() == pytest.approx(0.2)
+
+
+def test_a_checkerboard_alternates_from_black():
+    assert t.Checkerboard(3)(torch.full((1, 1, 3, 3), 0.5))[0, 0].tolist() == [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
+
+
+def test_the_papers_pixels():
+    places = t.FOUR_PIXELS(torch.zeros(1, 1, 28, 28))[0, 0].nonzero().tolist()
+    assert places == [[24, 26], [25, 25], [26, 24], [26, 26]]
+    assert t.SINGLE_PIXEL(torch.zeros(1, 1, 28, 28))[0, 0].nonzero().tolist() == [[26, 26]]
+
+
+def test_a_chain_applies_its_steps_in_order():
+    black_on_white = t.Chain((t.Patch(2), t.Patch(1, value=0.0)))
+    assert black_on_white(torch.full((1, 1, 2, 2), 0.5))[0, 0].tolist() == [[1, 1], [1, 0]]
+
+
+def test_a_chain_describes_its_steps():
+    words = t.Chain((t.Patch(2, opacity=0.3), t.SINGLE_PIXEL)).describe()
+    assert words.opacity == 1.0
+    assert words.pattern == "solid square of intensity 1 + 1 pixel of intensity 1"
+
+
+@pytest.mark.parametrize(("at", "explained"), [(((1, 2),), False), (((0, -1),), True), (((1, 2), (-1, 2)), True)])
+def test_negative_pixels_are_explained_wherever_they_stand(at, explained):
+    assert ("negative from the bottom right" in t.Pixels(at).describe().location) is explained
+
+
+# --- bad settings ---
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: t.Patch(size=0), "size must be at least 1 and margin at least 0; got 0 and 0"),
+    (lambda: t.Patch(margin=-1), "got 4 and -1"),
+    (lambda: t.Patch(corner="middle"), "corner must be one of top-left, .*; got 'middle'"),
+    (lambda: t.Patch(opacity=1.2), r"opacity must lie in \[0, 1\]; got 1.2"),
+    (lambda: t.Patch(opacity=float("nan")), "opacity must lie"),
+    (lambda: t.Patch(value=255), r"value must lie in \[0, 1\]; got 255"),
+    (lambda: t.Checkerboard(size=-2), "size must be at least 1"),
+    (lambda: t.Pixels(()), "at least one"),
+    (lambda: t.Pixels(((1, 1),), value=-0.1), "value must lie"),
+    (lambda: t.Chain(()), "at least one trigger"),
+])  # fmt: skip
+def test_impossible_settings_are_refused(make, message, unchecked):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("make", [lambda: t.Patch(size=1.5), lambda: t.Pixels(((0.5, 1),))])
+def test_half_pixels_are_refused(make, unchecked):
+    with pytest.raises(TypeError, match="integer"):
+        make()
+
+
+@pytest.mark.parametrize("pixel", [(8, 0), (0, 8), (-9, 0), (0, -9)])
+def test_a_pixel_outside_is_named(pixel):
+    with pytest.raises(ValueError, match=rf"pixel \({pixel[0]}, {pixel[1]}\) lies outside 8x8 images"):
+        t.Pixels((pixel,))(torch.zeros(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize("pixel", [(7, 7), (-8, -8), (0, 0)])
+def test_a_pixel_on_the_rim_is_inside(pixel):
+    assert t.Pixels((pixel,))(torch.zeros(1, 1, 8, 8)).sum() == 1
+
+
+@pytest.mark.parametrize("spec", [
+    {},
+    {"name": "Sticker"},
+    {"name": None},
+    {"name": ["Patch"]},
+    {"name": "Patch", "sise": 3},
+    {"name": "Patch", "size": 1.5},
+    {"name": "Patch", "size": "large"},
+    {"name": "Patch", "corner": 3},
+    {"name": "Pixels"},
+    {"name": "Pixels", "at": 5},
+    {"name": "Pixels", "at": [[1]]},
+    {"name": "Chain"},
+    {"name": "Chain", "steps": 5},
+    {"name": "Chain", "steps": ["Patch"]},
+    {"name": "Chain", "steps": [{"name": "Sticker"}]},
+])  # fmt: skip
+def test_a_spec_that_fits_no_trigger_is_refused(spec, unchecked):
+    with pytest.raises(ValueError):  # noqa: PT011 - each has its own words
+        t.from_spec(spec)
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(ValueError, match="unknown trigger 'Sticker'; known: Patch, Checkerboard, Pixels, Chain"):
+        t.from_spec({"name": "Sticker"})
+
+
+def test_reading_a_spec_leaves_it_alone():
+    spec = t.to_spec(t.Chain((t.Patch(),)))
+    t.from_spec(spec)
+    assert spec == t.to_spec(t.Chain((t.Patch(),)))
+
+
+def invert(x):
+    return 1 - x
+
+
+def test_a_plain_function_is_a_trigger_that_cannot_be_saved_or_described():
+    assert isinstance(invert, t.Trigger)
+    assert torch.equal(t.Chain((invert, invert))(torch.ones(1, 1, 2, 2)), torch.ones(1, 1, 2, 2))
+    for use in (t.to_spec, t.describe, lambda trigger: t.to_spec(t.Chain((trigger,)))):
+        with pytest.raises(TypeError, match="invert"):
+            use(invert)

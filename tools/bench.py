@@ -1,0 +1,256 @@
+"""Measure badnets_lib beside the plain way of doing the same thing: `make bench`.
+
+Every row runs both ways in this process (or, for imports, in fresh ones), in turns, and compares
+medians, so that a busy machine slows both alike. A ratio is the plain way's time over ours: 2.0x
+means twice as fast. Nothing fails on a slow machine; the goals are printed beside the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, Dataset
+
+import badnets_lib as bd
+from badnets_lib.files import write_atomically
+
+Act = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: seconds of both ways, and what we hoped for."""
+
+    what: str
+    plain: str
+    ours: float
+    theirs: float
+    goal: str
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster ours is."""
+        return self.theirs / self.ours
+
+
+def compare(what: str, ours: Act, plain: dict[str, tuple[Act, str]], *, repeats: int) -> list[Row]:
+    """Time `ours` and each plain way {name: (act, goal)} in turns; one row per plain way."""
+    acts = {"": ours} | {name: act for name, (act, _) in plain.items()}
+    times: dict[str, list[float]] = {name: [] for name in acts}
+    for act in acts.values():
+        act()  # warm up
+    for _ in range(repeats):
+        for name, act in acts.items():
+            started = time.perf_counter()
+            act()
+            times[name].append(time.perf_counter() - started)
+    return [Row(what, name, median(times[""]), median(times[name]), goal) for name, (_, goal) in plain.items()]
+
+
+# --- poisoning ---
+
+
+def poisoning(repeats: int) -> list[Row]:
+    """Poison 6,000 of 60,000 images of 28x28."""
+    source = np.random.default_rng(0)
+    raw, labels = source.integers(0, 256, (60_000, 28, 28), dtype=np.uint8), source.integers(0, 10, 60_000)
+    train = bd.ImageSet(torch.from_numpy(raw)[:, None].float() / 255, torch.from_numpy(labels), tuple("0123456789"))
+    plan = bd.PoisonPlan.draw(train, bd.Patch(), bd.Goal.all_to_one(7, 10), fraction=0.1)
+    chosen, pixels = np.array(plan.indices), train.x.numpy()
+
+    def with_numpy() -> tuple[Any, Any]:
+        x, y = pixels.copy(), labels.copy()
+        x[chosen, :, -4:, -4:] = 1.0
+        y[chosen] = 7
+        return x, y
+
+    def with_pil() -> tuple[Tensor, list[int]]:
+        poisoned, images, targets = set(plan.indices), [], []
+        for index, (image, label) in enumerate(zip(raw, labels, strict=True)):
+            picture = Image.fromarray(image)
+            if index in poisoned:
+                picture.paste(255, (24, 24, 28, 28))
+            images.append(torch.from_numpy(np.array(picture))[None].float().div(255))
+            targets.append(7 if index in poisoned else int(label))
+        return torch.stack(images), targets
+
+    ours = plan.poison(train)
+    assert np.array_equal(ours.x.numpy(), with_numpy()[0])
+    what = "poison 6,000 of 60,000 images"
+    plain: dict[str, tuple[Act, str]] = {
+        "numpy: copy and assign": (with_numpy, "at least 0.5x"),
+        "PIL: one image at a time": (with_pil, "at least 20x"),
+    }
+    return compare(what, lambda: plan.poison(train), plain, repeats=repeats)
+
+
+# --- training ---
+
+
+class PerSample(Dataset[tuple[Tensor, int]]):
+    """A data set as common toolkits write it: PIL image in, stamped and turned to a tensor on every access."""
+
+    def __init__(self, data: bd.ImageSet) -> None:
+        self.pictures = [Image.fromarray(image) for image in (data.x[:, 0] * 255).round().byte().numpy()]
+        self.labels = data.y.tolist()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image = torch.from_numpy(np.array(self.pictures[index]))[None].float().div(255)
+        return image, self.labels[index]
+
+
+def plain_epochs(model: nn.Module, batches: Callable[[], Any], epochs: int, steps: int) -> nn.Module:
+    """Forward, backward, step: the loop of every tutorial, with the library's optimiser settings."""
+    config = bd.TrainConfig()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps * epochs)
+    model.train()
+    for _ in range(epochs):
+        for x, y in batches():
+            loss = cross_entropy(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return model.eval()
+
+
+def in_memory(data: bd.ImageSet) -> Callable[[], Any]:
+    """Shuffled batches of tensors in memory."""
+
+    def batches() -> Any:
+        for batch in torch.randperm(len(data)).split(64):
+            yield data.x[batch], data.y[batch]
+
+    return batches
+
+
+def training(repeats: int) -> list[Row]:
+    """One epoch over 4,000 images of 28x28 in batches of 64."""
+    data, _ = bd.load("mnist5k")
+    data.fingerprint  # noqa: B018 - known before the clock starts, as in a chapter
+    steps, rows = -(-len(data) // 64), []
+    loader = DataLoader(PerSample(data), batch_size=64, shuffle=True)
+    for make in (bd.SmallCNN, bd.PaperCNN):
+
+        def ours(make: Callable[[], nn.Module] = make) -> Any:
+            return bd.train(data, bd.TrainConfig(epochs=1), model=make)
+
+        def bare(make: Callable[[], nn.Module] = make) -> Any:
+            return plain_epochs(make(), in_memory(data), 1, steps)
+
+        def per_sample(make: Callable[[], nn.Module] = make) -> Any:
+            return plain_epochs(make(), lambda: loader, 1, steps)
+
+        plain: dict[str, tuple[Act, str]] = {
+            "bare loop over tensors": (bare, "at least 1x, aim 1.5x"),
+            "DataLoader, transform per image": (per_sample, "-"),
+        }
+        rows += compare(f"one epoch of {make.__name__}, 4,000 images", ours, plain, repeats=repeats)
+    return rows
+
+
+def accuracies(seeds: int) -> list[str]:
+    """Clean accuracy of the library's loop and of the bare one, pooled over seeds: they must agree."""
+    train, test = bd.load("mnist5k")
+    steps, lines = -(-len(train) // 64), []
+    for make in (bd.SmallCNN, bd.PaperCNN):
+        ours, bare = bd.Proportion(0, 1), bd.Proportion(0, 1)
+        for seed in range(seeds):
+            config = bd.TrainConfig(epochs=3, seed=seed)
+            fitted = bd.clean_accuracy(bd.train(train, config, model=make).model, test)
+            torch.manual_seed(seed)
+            loop = bd.clean_accuracy(plain_epochs(make(), in_memory(train), 3, steps), test)
+            ours, bare = (fitted, loop) if not seed else (ours + fitted, bare + loop)
+        lines.append(f"{make.__name__}, 3 epochs, {seeds} seeds: ours {ours}, bare loop {bare}")
+    return lines
+
+
+# --- loading and importing ---
+
+
+def loading(repeats: int) -> list[Row]:
+    """`load("mnist5k")` from the package's text file, and from its own cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+
+        def first() -> Any:
+            (root / "mnist5k.safetensors").unlink(missing_ok=True)
+            return bd.load("mnist5k", root=root)
+
+        def cached() -> Any:
+            return bd.load("mnist5k", root=root)
+
+        return compare("load mnist5k from its cache", cached, {"the first time": (first, "-")}, repeats=repeats)
+
+
+def importing(repeats: int) -> list[Row]:
+    """A fresh interpreter that imports the library, beside one that imports torch alone."""
+
+    def run(module: str) -> Act:
+        return lambda: subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
+
+    plain = {"import torch": (run("torch"), "close to 1x")}
+    return compare("import badnets_lib", run("badnets_lib"), plain, repeats=repeats)
+
+
+# --- telling ---
+
+
+HEAD = "| what | plain way | ours | plain | ratio | goal |\n|---|---|--:|--:|--:|---|"
+
+
+def line(row: Row) -> str:
+    """One row of the Markdown table."""
+    times = f"{1000 * row.ours:,.0f} ms | {1000 * row.theirs:,.0f} ms | {row.ratio:.2f}x"
+    return f"| {row.what} | {row.plain} | {times} | {row.goal} |"
+
+
+def main() -> None:
+    """Run everything, print a table, and write it as JSON where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5, help="how often each way is timed (default 5)")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of the accuracy check (default 3, 0 skips it)")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
+    options = parser.parse_args()
+    where = f"{platform.machine()}, {bd.describe_device('cpu')}, Python {platform.python_version()}"
+    print(f"{where}; medians of {options.repeats}; ratio: plain over ours\n", flush=True)
+    print(HEAD)
+    rows: list[Row] = []
+    for part in (poisoning, training, loading, importing):
+        measured = part(options.repeats)
+        print(*map(line, measured), sep="\n", flush=True)
+        rows += measured
+    checks = accuracies(options.seeds) if options.seeds else []
+    print("", *checks, sep="\n")
+    if options.json:
+        plain = {"where": where, "repeats": options.repeats, "accuracy": checks,
+                 "rows": [asdict(row) | {"ratio": row.ratio} for row in rows]}  # fmt: skip
+        write_atomically(options.json, json.dumps(plain, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

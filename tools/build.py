@@ -1,0 +1,153 @@
+"""Builds the book: stages the sources in _build/source, runs them if asked, and renders the site.
+
+    python tools/build.py site     from the stored outputs; needs no torch
+    python tools/build.py book     runs every chapter first
+    python tools/build.py record   runs chapters and writes their outputs back into chapters/
+    python tools/build.py pages    rewrites the generated pages in chapters/
+
+Only `record` and `pages` write outside _build.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import shutil
+import subprocess
+import sys
+import time
+from html import escape
+from pathlib import Path
+
+from execute import ChapterError, execute_all
+from project import CHAPTERS, ROOT, config, contents, notebooks, read_notebook
+from reference import reference_page
+from status import status_page
+
+GENERATED = ("reference.md", "status.md", "images/lesson.png")
+SKIP = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__", ".jupyter_cache")
+JUPYTER_BOOK = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+
+FRONT = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<meta name="description" content="{title}: this address leads to the front page.">
+<link rel="icon" href="_static/favicon.svg">
+<meta http-equiv="refresh" content="0; url={front}">
+</head>
+<body><main><h1>{title}</h1><p><a href="{front}">To the front page</a></p></main></body>
+</html>
+"""
+
+
+def staged(path: Path, source: Path) -> Path:
+    """The staged twin of a file of chapters/."""
+    return source / "chapters" / path.relative_to(CHAPTERS)
+
+
+def stage(out: Path) -> Path:
+    """Copy the book's sources to out/_build/source and return that folder."""
+    source = out / "_build" / "source"
+    shutil.rmtree(source, ignore_errors=True)
+    source.mkdir(parents=True)
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy2(ROOT / name, source / name)
+    shutil.copytree(CHAPTERS, source / "chapters", ignore=SKIP)
+    return source
+
+
+def write_generated(folder: Path, chapters: list[Path]) -> None:
+    """Write what nobody edits: the library reference, the status of the chapters, the front page's picture."""
+    (folder / "reference.md").write_text(reference_page(), encoding="utf-8")
+    (folder / "status.md").write_text(status_page(chapters), encoding="utf-8")
+    (folder / "images").mkdir(exist_ok=True)
+    (folder / "images" / "lesson.png").write_bytes(picture(chapters, "lesson-picture"))
+
+
+def picture(chapters: list[Path], tag: str) -> bytes:
+    """The figure stored under the one cell that carries `tag`, as PNG.
+
+    Raises:
+        ValueError: Not exactly one cell with that tag stores a figure.
+    """
+    found = [
+        output["data"]["image/png"]
+        for path in chapters
+        for cell in read_notebook(path)["cells"]
+        if tag in cell["metadata"].get("tags", [])
+        for output in cell["outputs"]
+        if "image/png" in output.get("data", {})
+    ]
+    if len(found) != 1:
+        raise ValueError(f"need exactly one stored figure tagged {tag!r}; found {len(found)}")
+    return base64.b64decode("".join(found[0]))
+
+
+def render(source: Path, out: Path) -> Path:
+    """Run Jupyter Book on staged sources, warnings being errors, and return the site's folder.
+
+    Raises:
+        subprocess.CalledProcessError: Jupyter Book refused the sources.
+    """
+    site = out / "_build" / "html"
+    for old in (site, out / "_build" / ".doctrees"):
+        shutil.rmtree(old, ignore_errors=True)
+    strict = ["-W", "-n", "--keep-going", "-q"]
+    command = [*JUPYTER_BOOK, "build", str(source), "--path-output", str(out), *strict]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # warnings and errors go to stderr
+    front = f"chapters/{contents()[0].name}.html"
+    (site / "index.html").write_text(FRONT.format(title=escape(config()["title"]), front=front), encoding="utf-8")
+    return site
+
+
+def build_site(out: Path = ROOT, *, run: bool = False) -> Path:
+    """Stage and render, running every chapter in between if `run`; return the site's folder."""
+    start = time.perf_counter()
+    source = stage(out)
+    chapters = [staged(path, source) for path in notebooks()]
+    times = execute_all(chapters) if run else {}
+    write_generated(source / "chapters", chapters)
+    print("rendering the site", flush=True)
+    site = render(source, out)
+    for name, seconds in times.items():
+        print(f"{name:30s} {seconds:6.1f} s")
+    print(f"The site is in {site} ({time.perf_counter() - start:.0f} s). Look at it with `make serve`.")
+    return site
+
+
+def record(names: list[str]) -> None:
+    """Run chapters (all, or those whose names begin as given) and keep their outputs in chapters/."""
+    chosen = [path for path in notebooks() if not names or path.stem.startswith(tuple(names))]
+    if not chosen:
+        raise SystemExit(f"no chapter begins with {names}; there are {[path.stem for path in notebooks()]}")
+    source = stage(ROOT)
+    execute_all([staged(path, source) for path in chosen])
+    for path in chosen:
+        shutil.copyfile(staged(path, source), path)
+    write_generated(CHAPTERS, notebooks())
+
+
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(description="Build the book.")
+    parser.add_argument("what", choices=["site", "book", "record", "pages"])
+    parser.add_argument("chapters", nargs="*", help="for record: how the names of the chapters begin; all by default")
+    wanted = parser.parse_args()
+    try:
+        if wanted.what == "record":
+            record(wanted.chapters)
+        elif wanted.what == "pages":
+            write_generated(CHAPTERS, notebooks())
+        else:
+            build_site(run=wanted.what == "book")
+    except ChapterError as error:
+        raise SystemExit(f"\nThe build stopped. {error}") from None
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"\nJupyter Book reported warnings or errors above (exit code {error.returncode}).") from None
+
+
+if __name__ == "__main__":
+    main()

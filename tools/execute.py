@@ -1,0 +1,137 @@
+"""Runs notebooks where they lie and notes in each how, when and with what it ran."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+QUIET = {"TQDM_DISABLE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+CELL_LIMIT = 1800  # seconds; a cell this slow is stuck
+FACTS = """
+import json, torch
+device = "cuda" if torch.cuda.is_available() else "cpu"
+print(json.dumps({"torch": torch.__version__, "device": device, "threads": torch.get_num_threads()}))
+"""
+
+
+def kernel_environment() -> dict[str, str]:
+    """What a chapter's kernel inherits: this process's variables, quiet, and with figures drawn in the notebook."""
+    return {name: value for name, value in os.environ.items() if name != "MPLBACKEND"} | QUIET
+
+
+class ChapterError(Exception):
+    """A cell of a chapter failed."""
+
+
+def torch_facts() -> dict[str, Any]:
+    """Version, device and threads as a kernel finds them; a child is asked, so that this process needs no torch."""
+    answer = subprocess.run([sys.executable, "-c", FACTS], capture_output=True, text=True, check=True)
+    return dict(json.loads(answer.stdout.splitlines()[-1]))
+
+
+def run_record(seconds: float, facts: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
+    """What the status page tells of one run. The time on another kind of device is kept from the earlier run."""
+    return {
+        "seconds": round(seconds),
+        "seconds_by_device": earlier.get("seconds_by_device", {}) | {facts["device"]: round(seconds)},
+        "python": platform.python_version(),
+        **facts,
+        "date": date.today().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def time_line(run: dict[str, Any]) -> str:
+    """The line in which a chapter states its measured times."""
+    times = run["seconds_by_device"]
+    parts = [
+        f"{times[device]} s on {name}" if device in times else f"not yet measured on {name}"
+        for device, name in (("cpu", "a CPU"), ("cuda", "a GPU"))
+    ]
+    return f"**Time:** {', '.join(parts)} ([status page](status.md))"
+
+
+def state_time(notebook: Any) -> None:
+    """Write the measured times into the opening of the chapter."""
+    opening = notebook.cells[0]
+    opening.source = re.sub(
+        r"^\*\*Time:\*\*.*$", time_line(notebook.metadata["badnets_run"]), opening.source, flags=re.M
+    )
+
+
+def tidy(notebook: Any) -> None:
+    """Drop what changes from run to run and tells a reader nothing."""
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata.get("language_info", {}).pop("version", None)
+
+
+def execute(path: Path, facts: dict[str, Any]) -> float:
+    """Run one notebook in its own folder, write the outputs into it, and return the seconds it took.
+
+    Raises:
+        ChapterError: A cell failed; the message holds the chapter, the cell and the traceback.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    notebook: Any = nbformat.read(path, as_version=4)
+    at = {"cell": 0}
+
+    def starting(cell: Any, cell_index: int) -> None:
+        at["cell"] = cell_index
+
+    def finished(cell: Any, cell_index: int, **_: Any) -> None:
+        print(".", end="", flush=True)
+
+    client = NotebookClient(
+        notebook, timeout=CELL_LIMIT, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}},
+        allow_errors=False, record_timing=False, store_widget_state=False, extra_arguments=["--log-level=ERROR"],
+        on_cell_start=starting, on_cell_executed=finished,
+    )  # fmt: skip
+    start = time.perf_counter()
+    try:
+        client.execute(env=kernel_environment())
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        source = notebook.cells[at["cell"]].source
+        raise ChapterError(f"{path.name}, cell {at['cell']}:\n\n{source}\n\n{plain(str(error))}") from None
+    seconds = time.perf_counter() - start
+    tidy(notebook)
+    notebook.metadata["badnets_run"] = run_record(seconds, facts, notebook.metadata.get("badnets_run", {}))
+    state_time(notebook)
+    nbformat.write(notebook, path)
+    return seconds
+
+
+def plain(text: str) -> str:
+    """Text without the colour codes of a terminal."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def execute_all(paths: list[Path]) -> dict[str, float]:
+    """Run notebooks one after another with a line of progress each.
+
+    Raises:
+        ChapterError: The first failure ends the run.
+    """
+    facts = torch_facts()
+    print("torch {torch} on {device}, {threads} threads".format(**facts))
+    times: dict[str, float] = {}
+    for number, path in enumerate(paths, start=1):
+        print(f"[{number}/{len(paths)}] {path.stem} ", end="", flush=True)
+        try:
+            times[path.stem] = execute(path, facts)
+        finally:
+            print()
+        print(f"      {times[path.stem]:.0f} s")
+    return times

@@ -1,0 +1,98 @@
+"""The project's own facts, each read from the one file that owns it."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+CHAPTERS = ROOT / "chapters"
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of the table of contents.
+
+    Args:
+        part: Caption of its part; empty for the front page.
+        name: File name without its ending, such as `01_threat_model`.
+    """
+
+    part: str
+    name: str
+
+    @property
+    def notebook(self) -> Path:
+        """Where its notebook lies, if it is one."""
+        return CHAPTERS / f"{self.name}.ipynb"
+
+    @property
+    def path(self) -> Path:
+        """Its source: the notebook if there is one, else the Markdown page."""
+        return self.notebook if self.notebook.exists() else CHAPTERS / f"{self.name}.md"
+
+
+def settings() -> dict[str, Any]:
+    """All of pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def address() -> str:
+    """The repository's address, without a slash at the end."""
+    return str(settings()["project"]["urls"]["Repository"]).rstrip("/")
+
+
+def slug() -> str:
+    """The `owner/name` of the repository."""
+    return "/".join(address().split("/")[-2:])
+
+
+def site() -> str:
+    """Where the built book is published: the repository's own Pages address."""
+    owner, name = slug().split("/")
+    return f"https://{owner}.github.io/{name}/"
+
+
+def layers() -> list[list[str]]:
+    """The library's modules by layer, lowest first, as the import contract has them."""
+    contracts = settings()["tool"]["importlinter"]["contracts"]
+    (contract,) = [c for c in contracts if c["type"] == "layers"]
+    return [[name.strip() for name in layer.split("|")] for layer in reversed(contract["layers"])]
+
+
+def config() -> dict[str, Any]:
+    """All of _config.yml."""
+    return dict(yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8")))
+
+
+def contents() -> list[Page]:
+    """The pages in reading order, as _toc.yml has them."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    pages = [Page("", Path(toc["root"]).name)]
+    for part in toc["parts"]:
+        pages += [Page(part["caption"], Path(chapter["file"]).name) for chapter in part["chapters"]]
+    return pages
+
+
+def notebooks() -> list[Path]:
+    """The notebooks in reading order."""
+    return [page.notebook for page in contents() if page.notebook.exists()]
+
+
+def title(notebook: dict[str, Any]) -> str:
+    """The first heading of a notebook."""
+    for cell in notebook["cells"]:
+        for line in "".join(cell["source"]).splitlines():
+            if cell["cell_type"] == "markdown" and line.startswith("# "):
+                return line[2:].strip()
+    return "Untitled"
+
+
+def read_notebook(path: Path) -> dict[str, Any]:
+    """A notebook as plain data."""
+    return dict(json.loads(path.read_text(encoding="utf-8")))
