@@ -82,10 +82,13 @@ def pgd(
     return attacked.to(x)
 
 
-def _gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    x = x.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(cross_entropy(model(x), y, reduction="sum"), x)
-    return gradient
+def _gradient(model: nn.Module, x: Tensor, y: Tensor, *, batch_size: int = 512) -> Tensor:
+    """Gradient of the loss at every image; in batches, so that memory does not grow with N."""
+    parts: list[Tensor] = []
+    for some, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
+        some = some.detach().requires_grad_()
+        parts += torch.autograd.grad(cross_entropy(model(some), labels, reduction="sum"), some)
+    return torch.cat(parts)
 
 
 class _frozen:

@@ -124,9 +124,11 @@ def record(names: list[str]) -> None:
     if not chosen:
         raise SystemExit(f"no chapter begins with {names}; there are {[path.stem for path in notebooks()]}")
     source = stage(ROOT)
-    execute_all([staged(path, source) for path in chosen])
-    for path in chosen:
-        shutil.copyfile(staged(path, source), path)
+    try:
+        execute_all([staged(path, source) for path in chosen])
+    finally:  # a chapter that failed is still as it was; those before it are kept
+        for path in chosen:
+            shutil.copyfile(staged(path, source), path)
     write_generated(CHAPTERS, notebooks())
 
 
