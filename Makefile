@@ -37,7 +37,7 @@ pages: $(SITE) ## rewrite the generated pages in chapters/ after a docstring or 
 	$(BIN)/python tools/build.py pages
 
 test: lint ## check everything: style, types, layers, library, chapters, site
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 lint: $(FULL) ## check style, types and layers only
 	$(BIN)/ruff check .
@@ -48,12 +48,14 @@ bench: $(FULL) ## measure the library's speed on this machine
 	$(BIN)/python tools/bench.py
 
 clean: ## remove what was built (not the environment)
-	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "The book needs Python 3.11 or newer; $(PYTHON) is not. Say which one to use: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+		{ echo "$(PYTHON) cannot make environments. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/site.stamp: tools/requirements-site.txt constraints.txt | $(BIN)/python

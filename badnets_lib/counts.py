@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from operator import index
 from statistics import NormalDist
 
 
@@ -21,6 +22,7 @@ class Proportion:
 
     Raises:
         ValueError: The counts are impossible.
+        TypeError: A count is not a whole number.
 
     Example:
         >>> print(Proportion(1860, 2000))
@@ -31,6 +33,8 @@ class Proportion:
     trials: int
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "hits", index(self.hits))
+        object.__setattr__(self, "trials", index(self.trials))
         if self.trials < 1 or not 0 <= self.hits <= self.trials:
             raise ValueError(f"need 0 <= hits <= trials and trials >= 1; got {self.hits}/{self.trials}")
 

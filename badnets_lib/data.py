@@ -30,7 +30,7 @@ class DataUnavailable(RuntimeError):
 
 def data_folder(root: Path | str | None = None) -> Path:
     """Where data sets live: `root`, else $BADNETS_DATA, else ~/.cache/badnets."""
-    return Path(root or os.environ.get("BADNETS_DATA") or Path.home() / ".cache" / "badnets")
+    return Path(root or os.environ.get("BADNETS_DATA") or "~/.cache/badnets").expanduser()
 
 
 def load(name: str = "mnist5k", *, root: Path | str | None = None) -> tuple[ImageSet, ImageSet]:
@@ -161,17 +161,28 @@ def _idx(name: str, root: Path, kind: str) -> tuple[ImageSet, ImageSet]:
     missing = [file for file in _IDX_SHA256[kind] if not (folder / file).is_file()]
     if missing:
         _fetch(name, root, make)
-    for file, expected in _IDX_SHA256[kind].items():
-        digest = hashlib.sha256((folder / file).read_bytes()).hexdigest()
-        if digest != expected:
-            raise DamagedFile(f"{folder / file} is damaged: SHA-256 {digest}, expected {expected}; delete it")
+    # Read here and not by torchvision, which prefers an old `processed` folder to the files that were checked.
+    whole = {file: _checked(name, folder / file, expected) for file, expected in _IDX_SHA256[kind].items()}
 
-    def part(train: bool) -> ImageSet:
-        raw = make(root=str(root), train=train, download=False)
-        names = DIGITS if kind == "MNIST" else tuple(raw.classes)
-        return ImageSet(raw.data[:, None].float().div_(255), raw.targets.long(), names)
+    def part(which: str) -> ImageSet:
+        pixels = np.frombuffer(whole[f"{which}-images-idx3-ubyte"], np.uint8, offset=16).reshape(-1, 1, 28, 28)
+        labels = np.frombuffer(whole[f"{which}-labels-idx1-ubyte"], np.uint8, offset=8)
+        x, y = torch.from_numpy(pixels.astype(np.float32)).div_(255), torch.from_numpy(labels.astype(np.int64))
+        return ImageSet(x, y, DIGITS if kind == "MNIST" else tuple(make.classes))
 
-    return part(True), part(False)
+    return part("train"), part("t10k")
+
+
+def _checked(name: str, path: Path, expected: str) -> bytes:
+    """The content of a file whose SHA-256 is published."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataUnavailable(f"cannot load {name!r}: {path} cannot be read ({error})") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != expected:
+        raise DamagedFile(f"{path} is damaged: SHA-256 {digest}, expected {expected}; delete it")
+    return content
 
 
 def _cifar10(root: Path) -> tuple[ImageSet, ImageSet]:

@@ -67,7 +67,7 @@ def pgd(
     References:
         Madry et al., Towards deep learning models resistant to adversarial attacks, 2018. arXiv:1706.06083.
     """
-    if eps <= 0 or step <= 0 or steps < 1:
+    if not (eps > 0 and step > 0 and steps >= 1):  # written so that NaN fails too
         raise ValueError(f"eps and step must be positive and steps at least 1; got {eps}, {step}, {steps}")
     clean = check_images(x).to(next(model.parameters(), x))
     labels = y.to(clean.device).long()
@@ -144,7 +144,8 @@ def learn_patch(
         seed: Seed of the order of images.
 
     Raises:
-        ValueError: The target is not a class, the patch does not fit, or every image is of the target.
+        ValueError: The target is not a class, the patch does not fit, `steps` is below 1, or every
+            image is of the target.
 
     References:
         Brown et al., Adversarial patch, 2017. arXiv:1712.09665.
@@ -153,6 +154,8 @@ def learn_patch(
         raise ValueError(f"target must lie in [0, {len(data.classes)}); got {target}")
     if not 1 <= size <= min(data.x.shape[-2:]):
         raise ValueError(f"size must lie between 1 and {min(data.x.shape[-2:])}; got {size}")
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1; got {steps}")
     device = next(model.parameters()).device
     practice = data[data.y != target].to(device)
     if not len(practice):

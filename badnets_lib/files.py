@@ -75,7 +75,8 @@ def load_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             meta = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+            # Copies: what safetensors gives are views of the file, which could change after the check.
+            tensors = {name: file.get_tensor(name).clone() for name in sorted(file.keys())}
     except (SafetensorError, OSError, ValueError) as error:
         raise DamagedFile(f"{path} cannot be read as a safetensors file: {error}") from error
     digest, text = tensors_hash(tensors), meta.get("header", "")

@@ -29,7 +29,7 @@ def check_images(x: Tensor) -> Tensor:
     if not x.is_floating_point():
         raise ValueError(f"images need a float dtype in [0, 1]; got {x.dtype} (divide by 255 first?)")
     if x.numel():
-        low, high = map(float, x.aminmax())
+        low, high = map(float, x.detach().aminmax())
         if not (low >= 0 and high <= 1):  # written so that NaN fails too
             raise ValueError(f"images need values in [0, 1]; got [{low:.3g}, {high:.3g}]")
     return x
@@ -44,7 +44,7 @@ class ImageSet:
         y: Labels [N], integers in [0, K), on the same device.
         classes: The K class names, in label order.
         groups: Optional group number of each image [N]: images of one group (frames of one film)
-            never end on both sides of a split.
+            never end on both sides of a split. On the device of `y`.
 
     Raises:
         ValueError: A shape, type, range or device does not fit.
@@ -69,6 +69,8 @@ class ImageSet:
             raise ValueError(f"labels must lie in [0, {len(self.classes)}); got {seen}")
         if self.groups is not None and len(self.groups) != len(self.y):
             raise ValueError(f"{len(self.y)} images but {len(self.groups)} group numbers")
+        if self.groups is not None and self.groups.device != self.y.device:
+            raise ValueError(f"images are on {self.x.device} but group numbers on {self.groups.device}")
 
     def __len__(self) -> int:
         return len(self.y)
@@ -93,11 +95,11 @@ class ImageSet:
     @property
     def fingerprint(self) -> str:
         """First 16 hex digits of the SHA-256 of pixels and labels, in order. The same on every device."""
-        version = f"{self.x._version}.{self.y._version}"  # counts in-place edits, so a stale hash is never given
-        if self._known.get("version") != version:
+        version = _edits(self.x, self.y)  # a stale hash is never given
+        if version is None or self._known.get("version") != version:
             digest = hashlib.sha256(repr(list(self.x.shape)).encode())
             for tensor in (self.x.float(), self.y.long()):
-                digest.update(tensor.cpu().contiguous().numpy().data)
+                digest.update(tensor.detach().cpu().contiguous().numpy().data)
             self._known.update(version=version, fingerprint=digest.hexdigest()[:16])
         return str(self._known["fingerprint"])
 
@@ -130,3 +132,8 @@ class ImageSet:
         if held.all() or not held.any():
             raise ValueError(f"holding out {fraction} of {len(self)} images leaves one side empty")
         return self[~held], self[held]
+
+
+def _edits(*tensors: Tensor) -> str | None:
+    """How often each tensor was edited in place; None if torch does not count it (tensors of inference mode)."""
+    return None if any(each.is_inference() for each in tensors) else ".".join(str(each._version) for each in tensors)

@@ -60,7 +60,11 @@ def attack_success_rate(model: nn.Module, test: ImageSet, plan: PoisonPlan) -> P
 
 
 def false_target_rate(model: nn.Module, test: ImageSet, plan: PoisonPlan) -> Proportion:
-    """Share of victims *without* the trigger that the network already labels as the attacker wants."""
+    """Share of victims *without* the trigger that the network already labels as the attacker wants.
+
+    Raises:
+        ValueError: `test` holds no victim.
+    """
     return correct(model, plan.victims(test))
 
 
@@ -77,6 +81,9 @@ def score(model: nn.Module, test: ImageSet, plan: PoisonPlan) -> Scorecard:
 def pooled(cards: list[Scorecard]) -> Scorecard:
     """Add up the cards of several seeds.
 
+    The intervals of the sum take all trials for independent. Seeds that share a test set answer the
+    same images again, so the sum describes *these* networks; give every seed's rate beside it.
+
     Raises:
         ValueError: The list is empty.
     """
@@ -91,7 +98,13 @@ def clean_accuracy_drop(clean: Scorecard, backdoored: Scorecard) -> Difference:
 
 
 def confusion(model: nn.Module, data: ImageSet) -> Int[Tensor, "k k"]:
-    """Counts of (row: label in `data`, column: predicted class), [K, K]."""
-    k = len(data.classes)
-    cells = data.y.cpu().long() * k + predict(model, data.x).argmax(1)
+    """Counts of (row: label in `data`, column: predicted class), [K, K].
+
+    Raises:
+        ValueError: The network tells more classes apart than `data` has.
+    """
+    k, logits = len(data.classes), predict(model, data.x)
+    if logits.shape[1] > k:
+        raise ValueError(f"the network answers with {logits.shape[1]} classes; the data have {k}")
+    cells = data.y.cpu().long() * k + logits.argmax(1)
     return torch.bincount(cells, minlength=k * k).reshape(k, k)

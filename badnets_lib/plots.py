@@ -156,7 +156,7 @@ def confusion(table: Tensor, classes: Sequence[str], *, ax: Axes | None = None, 
 
 
 def filters(weights: Tensor, *, titles: Sequence[str] = (), columns: int = 8) -> Figure:
-    """Convolution filters [F, 1, h, w]: red weights are positive, blue negative, white zero."""
+    """Convolution filters [F, C, h, w], averaged over C: red weights are positive, blue negative, white zero."""
     rows = -(-len(weights) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(1.05 * columns, 1.3 * rows), squeeze=False)
     limit = float(weights.abs().max())

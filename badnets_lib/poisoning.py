@@ -330,7 +330,8 @@ class PoisonPlan:
             if wrong:
                 raise TypeError(f"wrong kind of {', '.join(wrong)}")
             trigger, goal, indices = from_spec(plain.pop("trigger")), plain.pop("goal"), tuple(plain.pop("indices"))
-            return cls(trigger, Goal(tuple(goal["table"]), goal["clean_label"]), indices, **plain)
+            wish = Goal(tuple(goal.pop("table")), goal.pop("clean_label"), **goal)
+            return cls(trigger, wish, indices, **plain)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"this text is not a poison plan: {type(error).__name__} {error}") from error
 

@@ -7,11 +7,11 @@ JSON follows `report.schema.json` beside this file.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from html import escape
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .counts import Proportion
 from .files import write_atomically
@@ -45,8 +45,7 @@ class Poisoning:
     labels_changed: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sources", tuple(self.sources))
-        object.__setattr__(self, "targets", tuple(self.targets))
+        _freeze(self, "sources", "targets")
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class Report:
         limits: What the numbers do not show.
 
     Raises:
-        ValueError: An item is blank; the message names every one.
+        ValueError: An item is blank (the message names every one) or not of its kind.
     """
 
     title: str
@@ -115,11 +114,13 @@ class Report:
     limits: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "backdoored", tuple(self.backdoored))
-        object.__setattr__(self, "clean_twin", tuple(self.clean_twin))
-        gaps = _blanks(self)
+        _freeze(self, "backdoored", "clean_twin")
+        gaps = [name for name, _, value in _items(self) if _blank(value)]
         if gaps:
             raise ValueError(f"the report is incomplete; please fill in: {', '.join(gaps)}")
+        for name, kind, value in _items(self):
+            if not _fits(value, kind):
+                raise ValueError(f"{name} must be {_in_words(kind)}; got {value!r}")
 
     @classmethod
     def of(
@@ -180,6 +181,11 @@ class Report:
             ("Metrics", "seeds", f"{len(self.backdoored)} backdoored, {len(self.clean_twin)} clean; counts pooled"),
             ("Metrics", "clean accuracy", f"{ours.clean}; clean twin {twin.clean}"),
             ("Metrics", "attack success rate, victims only", f"{ours.success}; clean twin {twin.success}"),
+            (
+                "Metrics",
+                "attack success rate by seed",
+                ", ".join(f"{card.success.value:.1%}" for card in self.backdoored),
+            ),
             ("Metrics", "false-target rate, no trigger", f"{ours.false_target}; clean twin {twin.false_target}"),
             ("Defense test", "sees", self.defense.sees),
             ("Defense test", "outcome", self.defense.outcome),
@@ -188,9 +194,8 @@ class Report:
 
     def to_markdown(self) -> str:
         """The report as a Markdown table."""
-        cells = ((group, item, _one_line(answer).replace("|", "\\|")) for group, item, answer in self.rows())
-        table = "\n".join(f"| {group} | {item} | {answer} |" for group, item, answer in cells)
-        return f"**{_one_line(self.title)}**\n\n| Group | Item | Answer |\n|---|---|---|\n{table}\n"
+        table = "\n".join(f"| {group} | {item} | {_cell(answer)} |" for group, item, answer in self.rows())
+        return f"**{_cell(self.title)}**\n\n| Group | Item | Answer |\n|---|---|---|\n{table}\n"
 
     def _repr_html_(self) -> str:
         body, last = [], ""
@@ -212,23 +217,24 @@ class Report:
         """Rebuild a report from `to_json`'s text.
 
         Raises:
-            ValueError: The text is not a report, an item is missing, unknown or blank.
+            ValueError: The text is not a report, an item is missing, unknown, blank or not of its kind.
         """
         try:
             plain = json.loads(text)
-            if plain.pop("version", None) != 1:
-                raise ValueError("this text is not a report of version 1")
+            version = plain.pop("version", None)
+            if version != 1 or isinstance(version, bool):
+                raise ValueError(f"this text is not a report of version 1; got version {version!r}")
             items = {item.name for item in fields(cls)}
             if set(plain) != items:
                 raise ValueError(
                     f"a report has exactly the items {', '.join(sorted(items))}; got {', '.join(sorted(plain))}"
                 )
-            poisoning = dict(plain["poisoning"])
-            fraction = Proportion(**poisoning.pop("fraction"))
-            sources, targets = tuple(poisoning.pop("sources")), tuple(poisoning.pop("targets"))
-            changed = poisoning.pop("labels_changed")
+            poisoning: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in plain["poisoning"].items()
+            }
+            fraction, changed = _count(poisoning.pop("fraction")), poisoning.pop("labels_changed")
             return cls(
-                poisoning=Poisoning(fraction, sources, targets, labels_changed=changed, **poisoning),
+                poisoning=Poisoning(fraction, labels_changed=changed, **poisoning),
                 trigger=Description(**plain["trigger"]),
                 training=Training(**plain["training"]),
                 backdoored=tuple(_card(card) for card in plain["backdoored"]),
@@ -243,6 +249,11 @@ class Report:
         """Write `to_json` to a file, whole or not at all."""
         return write_atomically(path, self.to_json() + "\n")
 
+    @classmethod
+    def load(cls, path: Path | str) -> Report:
+        """Read a report that `save` wrote."""
+        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
 
 def schema() -> dict[str, Any]:
     """The published JSON Schema of a report."""
@@ -250,16 +261,38 @@ def schema() -> dict[str, Any]:
     return loaded
 
 
-def _blanks(item: Any, prefix: str = "") -> list[str]:
-    """Names of the blank items, nested ones with a dot."""
-    gaps = []
-    for field in fields(item):
-        value = getattr(item, field.name)
-        if isinstance(value, Poisoning | Description | Training | DefenseTest):
-            gaps += _blanks(value, f"{prefix}{field.name}.")
-        elif _blank(value):
-            gaps.append(prefix + field.name)
-    return gaps
+def _freeze(record: Any, *names: str) -> None:
+    """Turn the lists among these fields into tuples; anything else stays, to be judged by the report."""
+    for name in names:
+        if isinstance(getattr(record, name), list):
+            object.__setattr__(record, name, tuple(getattr(record, name)))
+
+
+def _items(record: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(name, annotated kind, value) of every item, nested ones with a dot in the name."""
+    for name, kind in get_type_hints(type(record)).items():
+        value = getattr(record, name)
+        if kind in (Poisoning, Description, Training, DefenseTest) and isinstance(value, kind):
+            yield from _items(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, kind, value
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is what its annotation says; a float, of which a report has one kind, is a share."""
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_fits(part, get_args(kind)[0]) for part in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    return isinstance(value, kind)
+
+
+def _in_words(kind: Any) -> str:
+    if get_origin(kind) is tuple:
+        return f"a list of {get_args(kind)[0].__name__}"
+    return "a number in [0, 1]" if kind is float else f"of type {getattr(kind, '__name__', kind)}"
 
 
 def _blank(value: Any) -> bool:
@@ -269,7 +302,13 @@ def _blank(value: Any) -> bool:
 
 
 def _card(plain: dict[str, Any]) -> Scorecard:
-    return Scorecard(**{name: Proportion(**count) for name, count in plain.items()})
+    return Scorecard(**{name: _count(count) for name, count in plain.items()})
+
+
+def _count(plain: dict[str, Any]) -> Proportion:
+    if any(isinstance(number, bool) for number in plain.values()):  # an integer to Python, not to JSON
+        raise TypeError(f"counts must be whole numbers; got {plain}")
+    return Proportion(**plain)
 
 
 def _names(labels: Sequence[int], classes: Sequence[str]) -> tuple[str, ...]:
@@ -283,5 +322,7 @@ def _sampling(plan: PoisonPlan, goal: Goal) -> str:
     return f"{rule[plan.sampling]}, {how}, seed {plan.seed}{table}; index list in the plan"
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _cell(text: str) -> str:
+    """Text as one line of Markdown that neither ends a table's cell nor brings HTML of its own."""
+    line = " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
+    return escape(line, quote=False)

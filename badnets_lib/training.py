@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,17 @@ def pick_device(name: str = "auto") -> torch.device:
     """The device to compute on: "auto" takes a CUDA GPU if there is one, else the CPU.
 
     Raises:
-        ValueError: `name` is not a device that torch knows.
+        ValueError: `name` is not a device that torch knows, or it is a CUDA GPU and there is none.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"device must be 'auto' or a torch device such as 'cpu' or 'cuda'; got {name!r}") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"torch {torch.__version__} finds no CUDA GPU here; got device {name!r} (use 'auto' or 'cpu')")
+    return device
 
 
 def describe_device(name: str = "auto") -> str:
@@ -104,7 +107,7 @@ class Fitted:
     config: TrainConfig
     history: tuple[Epoch, ...]
     fingerprint: str
-    seconds: float = field(default=0.0)
+    seconds: float = 0.0
 
     def __repr__(self) -> str:
         last = self.history[-1]
@@ -123,8 +126,9 @@ def train(
 ) -> Fitted:
     """Fit a network with AdamW, a one-cycle schedule and cross-entropy.
 
-    The same data, settings and network give the same weights, bit for bit, on the same machine at
-    the same number of threads. The caller's random state is left as it was found.
+    The same data, settings and network give the same weights, bit for bit, on the same machine's
+    CPU at the same number of threads; on a GPU, gradients of pooling layers may differ in their last
+    digits. The caller's random state is left as it was found.
 
     Args:
         data: Training images, clean or poisoned.
@@ -168,8 +172,16 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     devices = [device] if device.type == "cuda" else []
     flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, benchmark=False)
     with torch.random.fork_rng(devices=devices), flags:
-        torch.manual_seed(seed)
+        _seed(seed, device)
         yield
+
+
+def _seed(value: int, device: torch.device) -> None:
+    """Seed the generators that the run uses. `torch.manual_seed` would seed every GPU of the caller too."""
+    torch.default_generator.manual_seed(value)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(value)
 
 
 class _Run:
@@ -200,7 +212,7 @@ class _Run:
 
     def one_epoch(self) -> None:
         # Every epoch owns its seed, so a resumed run needs no saved generator.
-        torch.manual_seed(1_000_003 * (self.config.seed + 1) + len(self.history))
+        _seed(1_000_003 * (self.config.seed + 1) + len(self.history), self.device)
         self.model.train()
         total = torch.zeros((), device=self.device)
         order = torch.randperm(len(self.y)).to(self.device)

@@ -24,6 +24,13 @@ settings.register_profile(
 settings.load_profile("suite")
 
 
+def pytest_collection_modifyitems(items):
+    """With several workers a file stays with one, which makes its fixtures once; chapters run one by one."""
+    for item in items:
+        if not item.name.startswith("test_running_it_again"):
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+
+
 @pytest.fixture
 def unchecked():
     """The functions as a reader calls them: bad shapes reach the library's own errors."""

@@ -1,4 +1,6 @@
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, strategies as st
 
 from badnets_lib import Difference, Proportion
@@ -86,6 +88,14 @@ def test_a_difference_prints_signed_points():
 def test_impossible_counts_are_refused(hits, trials):
     with pytest.raises(ValueError, match=f"got {hits}/{trials}"):
         Proportion(hits, trials)
+
+
+def test_counts_are_whole_numbers_of_any_make(unchecked):
+    count = Proportion(np.int64(3), torch.tensor(4))
+    assert count == Proportion(3, 4) and str(count).endswith("(3/4)") and type(count.hits) is type(count.trials) is int
+    for hits, trials in ((2.5, 4), (3.0, 4), (3, "4"), (3, None)):
+        with pytest.raises(TypeError, match="integer"):
+            Proportion(hits, trials)
 
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0, -0.5, 95.0, float("nan")])

@@ -5,6 +5,7 @@ import hashlib
 import struct
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +32,8 @@ def test_an_unknown_name_lists_the_known_ones():
 @pytest.mark.parametrize(("root", "variable", "expected"), [
     ("here", "there", "here"),
     (None, "there", "there"),
+    ("~/here", None, str(Path.home() / "here")),
+    (None, "~/there", str(Path.home() / "there")),
     (None, "", ".cache/badnets"),
     (None, None, ".cache/badnets"),
 ])  # fmt: skip
@@ -191,6 +194,21 @@ def test_a_damaged_idx_file_is_named(tmp_path, idx_files, name, kind, file, dama
     path = idx_files(kind) / file
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DamagedFile, match=f"{file} is damaged: SHA-256 .*delete it"):
+        load(name, root=tmp_path)
+
+
+@each_idx
+def test_old_files_of_torchvision_do_not_stand_in_for_the_checked_ones(tmp_path, idx_files, name, kind):
+    """torchvision prefers `processed/*.pt`, which older versions wrote, to the raw files."""
+    folder = idx_files(kind)
+    (tmp_path / kind / "processed").mkdir()
+    for part in ("training", "test"):
+        other = (torch.zeros(7, 28, 28, dtype=torch.uint8), torch.zeros(7, dtype=torch.long))
+        torch.save(other, tmp_path / kind / "processed" / f"{part}.pt")
+    train, test = load(name, root=tmp_path)
+    assert len(train) == 12 and len(test) == 4
+    (folder / "t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(DataUnavailable, match="t10k-labels-idx1-ubyte cannot be read"):
         load(name, root=tmp_path)
 
 

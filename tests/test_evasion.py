@@ -77,7 +77,9 @@ def test_small_labels_will_do(model, tiny):
     assert torch.equal(fgsm(model, tiny.x, tiny.y.to(torch.uint8)), fgsm(model, tiny.x, tiny.y))
 
 
-@pytest.mark.parametrize("settings", [{"eps": 0.0}, {"eps": -0.1}, {"step": 0.0}, {"steps": 0}], ids=str)
+@pytest.mark.parametrize("settings", [
+    {"eps": 0.0}, {"eps": -0.1}, {"eps": float("nan")}, {"step": 0.0}, {"step": float("nan")}, {"steps": 0},
+], ids=str)  # fmt: skip
 def test_impossible_settings_are_refused(model, tiny, settings):
     with pytest.raises(ValueError, match="eps and step must be positive and steps at least 1"):
         pgd(model, tiny.x, tiny.y, **settings)
@@ -123,6 +125,7 @@ def test_a_patch_too_big_says_so():
     (-1, {}, "got -1"),
     (0, {"size": 9}, "size must lie between 1 and 8; got 9"),
     (0, {"size": 0}, "got 0"),
+    (0, {"size": 2, "steps": 0}, "steps must be at least 1; got 0"),
 ])  # fmt: skip
 def test_an_impossible_patch_is_refused(model, tiny, target, settings, message):
     with pytest.raises(ValueError, match=message):

@@ -144,6 +144,17 @@ def test_a_header_that_json_cannot_hold_writes_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_was_loaded_does_not_follow_the_file(tmp_path):
+    """safetensors maps the file into memory; a later write must not reach tensors that were already checked."""
+    path = tmp_path / "t"
+    save_tensors(path, {"a": torch.zeros(4096)}, {})
+    loaded, _ = load_tensors(path)
+    with path.open("r+b") as file:
+        file.seek(-4, 2)
+        file.write(b"\x00\x00\x80\x3f")
+    assert loaded["a"].sum() == 0
+
+
 def test_saving_leaves_the_tensors_alone(tmp_path):
     before = {name: tensor.clone() for name, tensor in TENSORS.items()}
     save_tensors(tmp_path / "t", TENSORS, json.loads("{}"))

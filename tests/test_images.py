@@ -50,6 +50,7 @@ def test_checking_returns_the_same_tensor_and_allows_an_empty_batch():
     (torch.tensor([0, -1, 0, 0]), None, r"labels must lie in \[0, 2\); got -1 to 0"),
     (torch.zeros(4, dtype=torch.long, device="meta"), None, "images are on cpu but labels on meta"),
     (torch.zeros(4, dtype=torch.long), torch.zeros(5, dtype=torch.long), "4 images but 5 group numbers"),
+    (torch.zeros(4, dtype=torch.long), torch.zeros(4, dtype=torch.long, device="meta"), "but group numbers on meta"),
 ])  # fmt: skip
 def test_labels_and_groups_that_do_not_fit_are_refused(unchecked, y, groups, message):
     with pytest.raises(ValueError, match=message):
@@ -111,6 +112,15 @@ def test_the_fingerprint_sees_labels_order_and_shape(tiny):
     assert len({each.fingerprint for each in others}) == len(others)
     assert tiny[order][order].fingerprint == tiny.fingerprint
     assert replace(tiny, x=tiny.x.contiguous(memory_format=torch.channels_last)).fingerprint == tiny.fingerprint
+
+
+def test_the_fingerprint_of_tensors_that_torch_does_not_count_or_would_differentiate(tiny):
+    assert replace(tiny, x=tiny.x.clone().requires_grad_()).fingerprint == tiny.fingerprint
+    with torch.inference_mode():
+        data = replace(tiny, x=tiny.x.clone())
+        assert data.fingerprint == data.fingerprint == tiny.fingerprint
+        data.x[0] = 0.0  # nobody counts this edit, so the hash is made anew
+        assert data.fingerprint != tiny.fingerprint
 
 
 def test_a_replaced_image_set_does_not_inherit_the_old_fingerprint(tiny):

@@ -124,3 +124,5 @@ def test_confusion_of_many_classes_with_small_labels():
 
     table = confusion(Always42(), ImageSet(x, y, tuple(map(str, range(43)))))
     assert table[:, 42].tolist() == [1] * 43 and table.sum() == 43
+    with pytest.raises(ValueError, match="answers with 43 classes; the data have 10"):  # 0 for 42 is no 4 for 2
+        confusion(Always42(), ImageSet(x, y % 10, DIGITS))

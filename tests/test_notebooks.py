@@ -105,7 +105,7 @@ def test_the_first_code_cell_installs_the_library_everywhere_alike(path: Path) -
 def test_running_it_again_gives_the_same(path: Path) -> None:
     """Asserts hold everywhere; cells tagged `nbval-check-output` print what is stored."""
     command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider"]
-    environment = kernel_environment()
+    environment = kernel_environment() | {"OMP_NUM_THREADS": "1"}  # two chapters at once beat two threads for one
     run = subprocess.run([*command, str(path)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
 

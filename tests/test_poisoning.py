@@ -369,6 +369,10 @@ def test_an_unknown_item_is_refused():
     plain = json.loads(draw(numbers()).to_json()) | {"colour": "red"}
     with pytest.raises(ValueError, match="not a poison plan.*colour"):
         PoisonPlan.from_json(json.dumps(plain))
+    plain = json.loads(draw(numbers()).to_json())
+    plain["goal"]["colour"] = "red"
+    with pytest.raises(ValueError, match="not a poison plan.*colour"):
+        PoisonPlan.from_json(json.dumps(plain))
 
 
 @given(settings, st.data())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from build import GENERATED, write_generated
@@ -46,6 +49,11 @@ def test_nothing_names_another(path: Path) -> None:
     assert named <= {slug()}
 
 
+@pytest.mark.parametrize("name", ["README.md", "_config.yml", "badnets_lib/report.schema.json"])
+def test_the_published_site_has_one_address(name: str) -> None:
+    assert set(re.findall(r"https://[\w.-]+\.github\.io/[\w.-]+/", read(name))) == {site()}
+
+
 def test_the_title_stands_in_one_place() -> None:
     assert read("_config.yml").count(config()["title"]) == 1
 
@@ -64,6 +72,24 @@ def test_the_tested_set_is_exact_and_within_the_ranges() -> None:
         assert wanted.specifier.contains(pins[wanted.name.lower()]), line
     assert not [name for name in pins if name.startswith(("nvidia", "triton"))]
     assert not [version for version in pins.values() if "+" in version]
+
+
+# ---- the environment ----
+
+
+@pytest.mark.parametrize(("lacks", "message"), [
+    ("version_info", "The book needs Python 3.11 or newer"),
+    ("ensurepip", "cannot make environments. On Debian or Ubuntu: apt install python3-venv"),
+])  # fmt: skip
+def test_a_python_that_will_not_do_is_explained_and_leaves_nothing(tmp_path: Path, lacks: str, message: str) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\ncase "$*" in *{lacks}*) exit 1;; *venv*) mkdir "$3";; esac\n')
+    python.chmod(0o755)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "-C", str(ROOT), f"PYTHON={python}", f"VENV={tmp_path}/venv", "site"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode and message in done.stdout
+    assert list(tmp_path.iterdir()) == [python]
 
 
 # ---- the contents ----
@@ -95,7 +121,7 @@ def test_the_picture_of_the_layers_shows_every_module() -> None:
 def test_every_linked_paper_is_in_the_bibliography() -> None:
     known = read("chapters/references.bib")
     linked = {
-        number
+        unquote(number)
         for path in SOURCES
         if path.name not in GENERATED
         for number in re.findall(r"https?://(?:arxiv\.org/(?:abs|pdf)/|doi\.org/)([^\s)\"\\>\]]+)", path.read_text())

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import fields, replace
 from html.parser import HTMLParser
 
@@ -67,14 +68,13 @@ def build(given):
 # --- blanks ---
 
 BLANKS = [(name, blank) for name in ("title", "attacker_access", "limits") for blank in ("", "  \n", None)]
-BLANKS += [("backdoored", ()), ("clean_twin", ())]
+BLANKS += [(name, blank) for name in ("backdoored", "clean_twin") for blank in ((), [], None)]
 BLANKS += [
     (f"{group}.{item.name}", blank)
     for group in NESTED
     for item in fields(getattr(REPORT, group))
     if item.name not in ("regime", "sees")
     for blank in ((None,) if item.name in ("fraction", "opacity", "physical", "labels_changed") else ("", " ", None))
-    if not (item.name in ("sources", "targets") and blank is None)
 ]
 BLANKS += [("poisoning.sources", ("0", " ")), ("poisoning.targets", ())]
 
@@ -106,6 +106,66 @@ def test_all_blanks_are_named_at_once():
 def test_a_choice_that_is_none_is_refused(make, message, unchecked):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+MISFITS = [
+    ("title", 5, "of type str"),
+    ("limits", True, "of type str"),
+    ("poisoning.sources", "cat", "a list of str"),
+    ("poisoning.targets", {"7": 1}, "a list of str"),
+    ("poisoning.sources", [0, 1], "a list of str"),
+    ("poisoning.labels_changed", "no", "of type bool"),
+    ("poisoning.sampling", ["uniform"], "of type str"),
+    *(("trigger.opacity", bad, r"a number in \[0, 1\]") for bad in (1.5, -0.1, "1", True, float("nan"))),
+    ("trigger.physical", 0, "of type bool"),
+    ("training.recipe", 3, "of type str"),
+    ("defense.outcome", {}, "of type str"),
+]
+each_misfit = pytest.mark.parametrize(("name", "value", "words"), MISFITS, ids=str)
+
+
+@each_misfit
+def test_a_value_of_another_kind_is_refused(name, value, words, unchecked):
+    group, _, item = name.rpartition(".")
+    with pytest.raises(ValueError, match=f"^{name} must be {words}; got "):
+        replace(REPORT, **{group: replace(getattr(REPORT, group), **{item: value})} if group else {item: value})
+
+
+@each_misfit
+def test_json_with_a_value_of_another_kind_is_refused_as_the_schema_does(name, value, words, unchecked):
+    plain = json.loads(REPORT.to_json())
+    *groups, item = name.split(".")
+    at(plain, groups)[item] = value
+    if value == value:  # JSON knows no NaN, and the schema's maximum lets it pass
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(plain, schema())
+    with pytest.raises(ValueError, match=f"{name} must be {words}"):
+        Report.from_json(json.dumps(plain))
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("poisoning", REPORT.training), ("trigger", "white square"), ("backdoored", CARD), ("clean_twin", (3,)),
+])  # fmt: skip
+def test_a_group_of_another_kind_is_refused(name, value, unchecked):
+    with pytest.raises(ValueError, match=f"^{name} must be "):
+        replace(REPORT, **{name: value})
+
+
+@pytest.mark.parametrize("number", [True, 2.5, "3", None, [1]], ids=repr)
+@pytest.mark.parametrize("path", [("poisoning", "fraction"), ("backdoored", 0, "success")], ids=str)
+def test_counts_that_are_no_whole_numbers_are_refused(path, number, unchecked):
+    plain = json.loads(REPORT.to_json())
+    at(plain, path)["hits"] = number
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(plain, schema())
+    with pytest.raises(ValueError, match="not a report"):
+        Report.from_json(json.dumps(plain))
+
+
+@pytest.mark.parametrize("version", [True, 2, "1", None])
+def test_another_version_is_refused(version):
+    with pytest.raises(ValueError, match=f"not a report of version 1; got version {version!r}"):
+        Report.from_json(json.dumps(json.loads(REPORT.to_json()) | {"version": version}))
 
 
 # --- read off a plan ---
@@ -184,15 +244,20 @@ def test_html_escapes():
 @given(answers)
 def test_markdown_is_one_table_with_three_columns(given):
     lines = build(given).to_markdown().splitlines()
-    assert lines[1] == "" and lines[2] == "| Group | Item | Answer |" and len(lines) == 4 + 20
+    assert lines[1] == "" and lines[2] == "| Group | Item | Answer |" and len(lines) == 4 + 21
     for line in lines[2:]:
-        bars = [index for index, letter in enumerate(line) if letter == "|" and line[index - 1 : index] != "\\"]
-        assert len(bars) == 4
+        assert len(re.sub(r"\\.", "", line).split("|")) == 5  # a backslash hides the sign after it, and only that
 
 
 def test_markdown_escapes_bars_and_joins_lines():
     text = replace(REPORT, limits="a | b\nc").to_markdown()
     assert "a \\| b c |" in text
+    assert r"| a\\\|b |" in replace(REPORT, limits=r"a\|b").to_markdown()  # a backslash first, then the bar
+
+
+def test_markdown_brings_no_html():
+    text = replace(REPORT, title="<script>x</script>", limits="<img src=x onerror=y> & more").to_markdown()
+    assert "<" not in text and "&lt;script&gt;" in text and "&lt;img src=x onerror=y&gt; &amp; more" in text
 
 
 # --- JSON ---
@@ -271,4 +336,4 @@ def test_impossible_counts_in_json_are_refused():
 
 def test_a_report_survives_a_file(tmp_path):
     path = REPORT.save(tmp_path / "new" / "report.json")
-    assert Report.from_json(path.read_text(encoding="utf-8")) == REPORT
+    assert Report.load(path) == Report.from_json(path.read_text(encoding="utf-8")) == REPORT

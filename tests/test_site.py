@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import json
 import os
 import shutil
 import threading
@@ -18,8 +19,10 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from build import build_site
-from project import contents
+from build import SCHEMA, build_site
+from project import contents, site as address
+
+from badnets_lib.reports import schema
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NOBODY_ELSE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # what a page asks of others never leaves
@@ -111,7 +114,8 @@ class Auditor:
 
     def __init__(self, browser: Any, host: str, theme: str = "light", width: int = 1280) -> None:
         self.host = host
-        self.context = browser.new_context(color_scheme=theme, viewport={"width": width, "height": 900})
+        look = {"color_scheme": theme, "viewport": {"width": width, "height": 900}}
+        self.context = browser.new_context(**look, reduced_motion="reduce")  # half-faded text has no contrast
         self.page = self.context.new_page()
         self.page.on("request", self.check_request)
         self.page.on("response", self.check_answer)
@@ -137,6 +141,7 @@ class Auditor:
         self.now = Visit()
         self.page.goto(f"{self.host}/{path}", wait_until="load")
         self.page.evaluate("document.fonts.ready.then(() => 0)")
+        self.page.evaluate("document.querySelectorAll('details').forEach(folded => folded.open = true)")
         return self.now
 
     def audit(self, path: str) -> list[str]:
@@ -192,6 +197,12 @@ def test_the_bare_address_leads_to_the_front_page(site: Path) -> None:
     front = f"chapters/{contents()[0].name}.html"
     assert f"url={front}" in text
     assert (site / front).exists()
+
+
+def test_the_schema_lies_at_the_address_it_gives_itself(site: Path) -> None:
+    text = (site / SCHEMA).read_text(encoding="utf-8")
+    assert json.loads(text)["$id"] == address() + SCHEMA
+    assert json.loads(text) == schema()
 
 
 BAD = """<!doctype html><html lang="en"><head><title></title></head><body>

@@ -93,6 +93,12 @@ def test_the_callers_random_state_is_left_alone(tiny):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_a_run_on_the_cpu_seeds_no_gpu_of_the_caller(tiny, monkeypatch):
+    for name in ("manual_seed", "manual_seed_all"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_: pytest.fail("seeded a GPU"))
+    train(tiny, CONFIG)
+
+
 def test_the_callers_random_state_is_left_alone_after_an_error_too(tiny, stop_before):
     stop_before(1)
     before = torch.get_rng_state()
@@ -195,6 +201,13 @@ def test_an_unknown_device_is_refused(tiny):
         train(tiny, replace(CONFIG, device="gpu5"))
     assert pick_device("cpu").type == "cpu" and pick_device().type in {"cpu", "cuda"}
     assert describe_device("cpu") == f"CPU with {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def test_a_gpu_that_is_not_there_is_named(tiny, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for use in (lambda: train(tiny, replace(CONFIG, device="cuda")), lambda: describe_device("cuda:0")):
+        with pytest.raises(ValueError, match="finds no CUDA GPU here; got device 'cuda"):
+            use()
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tiny, tmp_path):

@@ -110,7 +110,7 @@ def test_refuses_what_is_no_batch_of_images(trigger, bad, unchecked):
 @each_trigger
 def test_refuses_images_too_small_for_it(trigger):
     with pytest.raises(ValueError, match=r"1x1 images"):
-        trigger(torch.zeros(1, 1, 1, 1)) if trigger != t.Patch(1) else None
+        trigger(torch.zeros(1, 1, 1, 1))
 
 
 # --- stamp_square_trigger ---
@@ -269,6 +269,13 @@ def test_a_spec_that_fits_no_trigger_is_refused(spec, unchecked):
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(ValueError, match="unknown trigger 'Sticker'; known: Patch, Checkerboard, Pixels, Chain"):
         t.from_spec({"name": "Sticker"})
+
+
+@pytest.mark.parametrize("base", [t.Patch, t.Chain])
+def test_a_subclass_is_not_saved_under_a_name_that_nobody_can_load(base):
+    mine = type("Mine", (base,), {})((t.Patch(),)) if base is t.Chain else type("Mine", (base,), {})()
+    with pytest.raises(TypeError, match="cannot save Mine"):
+        t.to_spec(mine)
 
 
 def test_reading_a_spec_leaves_it_alone():

@@ -25,6 +25,7 @@ from reference import reference_page
 from status import status_page
 
 GENERATED = ("reference.md", "status.md", "images/lesson.png")
+SCHEMA = "report.schema.json"  # published at the address it gives itself
 SKIP = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__", ".jupyter_cache")
 JUPYTER_BOOK = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
 
@@ -99,6 +100,7 @@ def render(source: Path, out: Path) -> Path:
     command = [*JUPYTER_BOOK, "build", str(source), "--path-output", str(out), *strict]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # warnings and errors go to stderr
     front = f"chapters/{contents()[0].name}.html"
+    shutil.copy2(ROOT / "badnets_lib" / SCHEMA, site / SCHEMA)
     (site / "index.html").write_text(FRONT.format(title=escape(config()["title"]), front=front), encoding="utf-8")
     return site
 
@@ -124,11 +126,7 @@ def record(names: list[str]) -> None:
     if not chosen:
         raise SystemExit(f"no chapter begins with {names}; there are {[path.stem for path in notebooks()]}")
     source = stage(ROOT)
-    try:
-        execute_all([staged(path, source) for path in chosen])
-    finally:  # a chapter that failed is still as it was; those before it are kept
-        for path in chosen:
-            shutil.copyfile(staged(path, source), path)
+    execute_all([staged(path, source) for path in chosen], keep=lambda done: shutil.copy2(done, CHAPTERS))
     write_generated(CHAPTERS, notebooks())
 
 

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -118,8 +119,8 @@ def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-def execute_all(paths: list[Path]) -> dict[str, float]:
-    """Run notebooks one after another with a line of progress each.
+def execute_all(paths: list[Path], keep: Callable[[Path], object] | None = None) -> dict[str, float]:
+    """Run notebooks one after another with a line of progress each, handing each to `keep` when it is done.
 
     Raises:
         ChapterError: The first failure ends the run.
@@ -134,4 +135,6 @@ def execute_all(paths: list[Path]) -> dict[str, float]:
         finally:
             print()
         print(f"      {times[path.stem]:.0f} s")
+        if keep is not None:
+            keep(path)
     return times
