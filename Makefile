@@ -44,8 +44,8 @@ lint: $(FULL) ## check style, types and layers only
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: $(FULL) ## measure the library's speed on this machine
-	$(BIN)/python tools/bench.py
+bench: $(FULL) ## measure the library's speed on this machine (RECORD=1 puts it on the status page)
+	$(BIN)/python tools/bench.py $(if $(RECORD),--json tools/bench.json)
 
 clean: ## remove what was built (not the environment)
 	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

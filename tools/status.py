@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from project import read_notebook, title
+from project import ROOT, read_notebook, title
 
 INTRO = """# Status of the chapters
 
@@ -26,6 +27,30 @@ def row(notebook: Path) -> str:
     return "| " + " | ".join(cells) + " |\n"
 
 
+SPEED = """
+## Speed of the library
+
+Medians of one run of `make bench`, each way timed in turn with the plain one beside it, on {where}. A ratio above 1 means that
+the library is faster than the plain way.
+
+| What | Plain way | Library, ms | Plain, ms | Ratio |
+|---|---|---:|---:|---:|
+"""
+
+
+def speed_table(record: Path) -> str:
+    """The last benchmark run that was put on record, with its check that equal speed means equal accuracy."""
+    run = json.loads(record.read_text(encoding="utf-8"))
+    rows = [
+        f"| {row['what']} | {row['plain']} | {1000 * row['ours']:,.0f} | {1000 * row['theirs']:,.0f} | {row['ratio']:.2f} |"
+        for row in run["rows"]
+    ]
+    checks = [f"- {line}" for line in run["accuracy"]]
+    return "\n".join(
+        [SPEED.format(where=run["where"]) + "\n".join(rows), "", "Clean accuracy of both ways:", "", *checks, ""]
+    )
+
+
 def status_page(notebooks: Iterable[Path]) -> str:
     """The whole page, as MyST Markdown."""
-    return INTRO + "".join(row(path) for path in notebooks)
+    return INTRO + "".join(row(path) for path in notebooks) + speed_table(ROOT / "tools" / "bench.json")
