@@ -10,8 +10,8 @@ from project import ROOT, read_notebook, title
 
 INTRO = """# Status of the chapters
 
-Each row was written by the run that made the outputs you see in that chapter; numbers can differ in their last digits
-on another machine, another version of torch or another count of threads.
+Each row was written by the run that made the outputs you see in that chapter. On another machine, another version of
+torch or another count of threads, training takes another course, and counts differ by some images.
 
 | Chapter | Seconds | Device | Threads | Machine | torch | Python | Run on |
 |---|---:|---|---:|---|---|---|---|
@@ -30,8 +30,8 @@ def row(notebook: Path) -> str:
 SPEED = """
 ## Speed of the library
 
-Medians of one run of `make bench`, each way timed in turn with the plain one beside it, on {where}. A ratio above 1 means that
-the library is faster than the plain way.
+Medians of one run of `make bench`, each way timed in turn with the plain one beside it, on {where}.
+A ratio above 1 means that the library is faster than the plain way.
 
 | What | Plain way | Library, ms | Plain, ms | Ratio |
 |---|---|---:|---:|---:|
@@ -42,8 +42,10 @@ def speed_table(record: Path) -> str:
     """The last benchmark run that was put on record, with its check that equal speed means equal accuracy."""
     run = json.loads(record.read_text(encoding="utf-8"))
     rows = [
-        f"| {row['what']} | {row['plain']} | {1000 * row['ours']:,.0f} | {1000 * row['theirs']:,.0f} | {row['ratio']:.2f} |"
-        for row in run["rows"]
+        "| {what} | {plain} | {ours:,.0f} | {theirs:,.0f} | {ratio:.2f} |".format(
+            **entry | {"ours": 1000 * entry["ours"], "theirs": 1000 * entry["theirs"]}
+        )
+        for entry in run["rows"]
     ]
     checks = [f"- {line}" for line in run["accuracy"]]
     return "\n".join(
