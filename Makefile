@@ -15,10 +15,10 @@ export TQDM_DISABLE := 1
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help book site serve record pages test lint bench clean
+.PHONY: help book site serve record pages test lint results results-check bench clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 book: $(FULL) ## run every chapter here and build the site from what they print
 	$(BIN)/python tools/build.py book
@@ -44,11 +44,18 @@ lint: $(FULL) ## check style, types and layers only
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+results: $(FULL) ## run the experiments behind badnets_lib/results again (hours; ONLY="poison_curve" for some)
+	$(BIN)/python tools/results.py run $(ONLY)
+
+results-check: $(FULL) ## rerun a few cells of every committed result and compare (SEED=1 for others)
+	$(BIN)/python tools/results.py check $(ONLY) $(if $(SEED),--seed $(SEED))
+
 bench: $(FULL) ## measure the library's speed on this machine (RECORD=1 puts it on the status page)
 	$(BIN)/python tools/bench.py $(if $(RECORD),--json tools/bench.json)
 
-clean: ## remove what was built (not the environment)
-	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## remove what was built (not the environment, nor the finished cells of sweeps)
+	@test ! -d _build || find _build -mindepth 1 -maxdepth 1 ! -name sweeps -exec rm -rf {} +
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 $(BIN)/python:

@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from torch import Tensor
 
 from .counts import Proportion
@@ -79,6 +80,11 @@ def images(x: Images, labels: Sequence[str] = (), *, marked: Sequence[bool] = ()
 def show_image(ax: Axes, image: Tensor) -> Axes:
     """One image [C, H, W] in [0, 1] on `ax`, in a thin frame that keeps a white corner visible."""
     ax.imshow(image.detach().cpu().permute(1, 2, 0).squeeze(-1).numpy(), vmin=0, vmax=1)
+    return _frame(ax)
+
+
+def _frame(ax: Axes) -> Axes:
+    """No ticks and no grid, and a thin grey line all round."""
     ax.set_xticks([])
     ax.set_yticks([])
     ax.grid(False)
@@ -155,6 +161,42 @@ def confusion(table: Tensor, classes: Sequence[str], *, ax: Axes | None = None, 
     return ax
 
 
+def heat(
+    values: Mapping[tuple[Any, Any], float],
+    *,
+    ax: Axes | None = None,
+    form: str = "{:.0%}",
+    limits: tuple[float, float] = (0, 1),
+    cmap: str = "Oranges",
+    title: str = "",
+) -> Axes:
+    """A heat map with every value written in its cell: {(row, column): value}; cells without a value stay empty.
+
+    Args:
+        values: Rows and columns appear in the order in which they first occur.
+        ax: Where to draw; default: the current axes.
+        form: How a value is written.
+        limits: Values of the lightest and the darkest colour.
+        cmap: Name of a Matplotlib colour map that begins light.
+        title: Title of the panel.
+    """
+    ax = ax or plt.gca()
+    rows, columns = (list(dict.fromkeys(key[side] for key in values)) for side in (0, 1))
+    low, high = limits
+    table = [[values.get((row, column), float("nan")) for column in columns] for row in rows]
+    picture = ax.imshow(table, cmap=cmap, vmin=low, vmax=high, aspect="auto")
+    for (row, column), value in values.items():
+        red, green, blue, _ = picture.cmap(picture.norm(value))
+        dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.55
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "color": "white" if dark else "black"}
+        ax.text(columns.index(column), rows.index(row), form.format(value), **style)
+    ax.set_xticks(range(len(columns)), [str(column) for column in columns])
+    ax.set_yticks(range(len(rows)), [str(row) for row in rows])
+    ax.set_title(title)
+    ax.grid(False)
+    return ax
+
+
 def filters(weights: Tensor, *, titles: Sequence[str] = (), columns: int = 8) -> Figure:
     """Convolution filters [F, C, h, w], averaged over C: red weights are positive, blue negative, white zero."""
     rows = -(-len(weights) // columns)
@@ -167,3 +209,41 @@ def filters(weights: Tensor, *, titles: Sequence[str] = (), columns: int = 8) ->
             if index < len(titles):
                 ax.text(0.5, -0.08, titles[index], transform=ax.transAxes, ha="center", va="top", fontsize=8)
     return figure
+
+
+def gallery(
+    pairs: Mapping[str, tuple[Tensor, Tensor]], *, amplify: float = 3.0, columns: int = 6, title: str = ""
+) -> Figure:
+    """Triggers beside one another: for each, the stamped image, what changed, and the image at true size.
+
+    Args:
+        pairs: Name to (original, stamped), images [C, H, W] in [0, 1].
+        amplify: Factor on the difference, which is averaged over channels: red is brighter than before, blue
+            darker, white unchanged.
+        columns: Triggers per row of the figure.
+        title: A line above everything.
+    """
+    blocks, columns = -(-len(pairs) // columns), min(columns, len(pairs))
+    ratios = [1, 1, 0.42] * blocks
+    size = (1.35 * columns, 1.42 * sum(ratios) + 0.3)
+    figure, axes = plt.subplots(3 * blocks, columns, figsize=size, squeeze=False, height_ratios=ratios)
+    for ax in axes.flat:
+        ax.axis("off")
+    for index, (name, (original, stamped)) in enumerate(pairs.items()):
+        top, change, small = axes[3 * (index // columns) : 3 * (index // columns) + 3, index % columns]
+        show_image(top, stamped).axis("on")
+        top.set_title(name, fontsize=9, loc="center")
+        difference = amplify * (stamped - original).mean(0)
+        change.axis("on")
+        change.imshow(difference.detach().cpu().numpy(), cmap="RdBu_r", vmin=-1, vmax=1)
+        _frame(change)
+        _true_size(small, stamped)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _true_size(ax: Axes, image: Tensor) -> None:
+    """One pixel of the image on one pixel of the figure, in the middle of `ax`."""
+    pixels = image.detach().cpu().permute(1, 2, 0).expand(-1, -1, 3).numpy()
+    drawn = OffsetImage(pixels, zoom=72 / float(ax.figure.dpi))
+    ax.add_artist(AnnotationBbox(drawn, (0.5, 0.5), frameon=False))

@@ -215,6 +215,7 @@ class PoisonPlan:
         seed: int = 0,
         sampling: Sampling = "uniform",
         added: bool = False,
+        among: Mask | None = None,
     ) -> PoisonPlan:
         """Choose which training images to poison.
 
@@ -227,20 +228,22 @@ class PoisonPlan:
             seed: Seed of the draw.
             sampling: "uniform" or "per-class".
             added: Add poisoned copies instead of replacing the originals.
+            among: Boolean [N]; only images where it is True are poisoned: one class, the
+                untypical ones, those with some natural attribute. Default: all the goal allows.
 
         Raises:
-            ValueError: The fraction asks for no image, or for more than the goal allows.
+            ValueError: The fraction asks for no image, or for more than the goal and `among` allow.
         """
         if len(goal.table) != len(train.classes):
             raise ValueError(f"the goal has {len(goal.table)} classes; the data have {len(train.classes)}")
         if not 0 <= fraction <= 1 or (added and fraction == 1):
             raise ValueError(f"poisoning fraction must lie in [0, 1], below 1 for added copies; got {fraction}")
-        allowed = goal.candidates(train.y).cpu().nonzero().flatten()
+        allowed = _candidates(train, goal, among).cpu().nonzero().flatten()
         count = round(len(train) * (fraction / (1 - fraction) if added else fraction))
         if not 0 < count <= len(allowed):
             raise ValueError(
                 f"poisoning fraction {fraction} asks for {count} of {len(train)} images; "
-                f"the goal allows 1 to {len(allowed)}"
+                f"{'the goal allows' if among is None else 'the goal and `among` allow'} 1 to {len(allowed)}"
             )
         source = torch.Generator().manual_seed(seed)
         order = allowed[torch.randperm(len(allowed), generator=source)]
@@ -357,6 +360,15 @@ def _copy(x: Images) -> Images:
     if x.device.type != "cpu" or x.dtype == torch.bfloat16 or x.requires_grad:
         return x.clone()
     return torch.from_numpy(x.numpy().copy())
+
+
+def _candidates(train: ImageSet, goal: Goal, among: Mask | None) -> Mask:
+    """True where an image may be poisoned."""
+    if among is None:
+        return goal.candidates(train.y)
+    if among.dtype != torch.bool or among.shape != train.y.shape:
+        raise ValueError(f"among needs {len(train)} booleans, one per image; got {among.dtype} {list(among.shape)}")
+    return goal.candidates(train.y) & among.to(train.y.device)
 
 
 def _interleave(order: Tensor, labels: Labels) -> Tensor:

@@ -10,15 +10,16 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-def track(items: Iterable[Item], label: str) -> Iterable[Item]:
+def track(items: Iterable[Item], label: str, total: int | None = None) -> Iterable[Item]:
     """Iterate over `items` with a bar named `label`, if somebody is there to see it.
 
-    Set TQDM_DISABLE=1 to switch every bar off, as the book's own build does.
+    The bar estimates the time that remains when it knows how many there are: from `len(items)`, or
+    from `total`. Set TQDM_DISABLE=1 to switch every bar off, as the book's own build does.
     """
     in_notebook = "ipykernel" in sys.modules
     if os.environ.get("TQDM_DISABLE") or not (in_notebook or sys.stderr.isatty()):
         return items
     from tqdm.auto import tqdm
 
-    bar: Iterable[Item] = tqdm(items, desc=label, leave=False)
+    bar: Iterable[Item] = tqdm(items, desc=label, total=total, leave=False)
     return bar

@@ -125,3 +125,30 @@ def test_filters_share_one_scale_with_zero_in_the_middle():
 
 def test_the_style_is_the_books():
     assert plt.rcParams["axes.spines.top"] is False and plt.rcParams["image.cmap"] == "gray"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_gallery_shows_each_trigger_its_change_and_its_true_size(channels):
+    x = torch.full((channels, 8, 8), 0.5)
+    brighter, darker = x.clone(), x.clone()
+    brighter[:, 0, 0], darker[:, 1, 1] = 0.7, 0.3
+    figure = plots.gallery({"a": (x, brighter), "b": (x, darker), "c": (x, x)}, amplify=2.0, columns=2)
+    top, change = figure.axes[0], figure.axes[2]
+    assert len(figure.axes) == 12 and top.get_title(loc="center") == "a"
+    shown = change.get_images()[0].get_array()
+    assert shown[0, 0] == pytest.approx(0.4) and abs(shown).sum() == pytest.approx(0.4)
+    assert figure.axes[3].get_images()[0].get_array()[1, 1] == pytest.approx(-0.4)
+    figure.canvas.draw()
+    drawn = figure.axes[4].artists[0].offsetbox.get_window_extent(figure.canvas.get_renderer())
+    assert drawn.width == pytest.approx(8, abs=1) and drawn.height == pytest.approx(8, abs=1)
+
+
+def test_a_heat_map_writes_every_value_and_leaves_gaps_empty():
+    ax = plots.heat({("a", 1): 0.0, ("a", 2): 0.5, ("b", 1): 1.0}, form="{:.1f}", title="map")
+    assert {(text.get_position(), text.get_text()) for text in ax.texts} == {
+        ((0, 0), "0.0"), ((1, 0), "0.5"), ((0, 1), "1.0"),
+    }  # fmt: skip
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "2"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    colors = {text.get_text(): text.get_color() for text in ax.texts}
+    assert colors["0.0"] == "black" and colors["1.0"] == "white"

@@ -393,3 +393,32 @@ def test_a_plan_with_a_homemade_trigger_works_but_cannot_be_saved():
 def test_repr_says_how_much_of_what():
     text = repr(draw(numbers(), added=True, seed=4))
     assert "7 of 60 images added as copies, rho = 10.45%" in text and "seed 4" in text and "Patch(size=2" in text
+
+
+# ---- among: only some images may be poisoned ----
+
+
+def test_only_images_among_the_given_are_poisoned(tiny):
+    among = torch.arange(60) < 20
+    plan = PoisonPlan.draw(tiny, Patch(2), Goal.all_to_one(0, 3), fraction=0.2, among=among)
+    assert len(plan.indices) == 12 and max(plan.indices) < 20
+    assert not torch.tensor(plan.indices).remainder(3).eq(0).any()  # what the goal forbids stays forbidden
+
+
+def test_among_everything_is_the_plain_draw(tiny):
+    everything = torch.ones(60, dtype=torch.bool)
+    plain, same = (
+        PoisonPlan.draw(tiny, Patch(2), Goal.all_to_one(0, 3), fraction=0.2, seed=4, among=among)
+        for among in (None, everything)
+    )
+    assert plain == same
+
+
+def test_among_that_does_not_fit_is_refused(tiny, unchecked):
+    draw = lambda among: PoisonPlan.draw(tiny, Patch(2), Goal.all_to_one(0, 3), fraction=0.5, among=among)  # noqa: E731
+    with pytest.raises(ValueError, match=r"among needs 60 booleans, one per image; got torch.int64 \[60\]"):
+        draw(torch.zeros(60, dtype=torch.long))
+    with pytest.raises(ValueError, match=r"got torch.bool \[59\]"):
+        draw(torch.ones(59, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"asks for 30 of 60 images; the goal and `among` allow 1 to 13"):
+        draw(torch.arange(60) < 20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -9,11 +10,12 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+RESULTS = Path(__file__).resolve().parent.parent / "badnets_lib" / "results"
 QUIET = {"TQDM_DISABLE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 CELL_LIMIT = 1800  # seconds; a cell this slow is stuck
 FACTS = """
@@ -50,6 +52,12 @@ def run_record(seconds: float, facts: dict[str, Any], earlier: dict[str, Any]) -
     }
 
 
+def quoted_results(sources: Iterable[str]) -> dict[str, str]:
+    """The committed results that code loads by name, each with the first 16 digits of its file's SHA-256."""
+    names = {name for source in sources for name in re.findall(r"results\.load\(\"(\w+)\"\)", source)}
+    return {name: hashlib.sha256((RESULTS / f"{name}.json").read_bytes()).hexdigest()[:16] for name in sorted(names)}
+
+
 def time_line(run: dict[str, Any]) -> str:
     """The line in which a chapter states its measured times."""
     times = run["seconds_by_device"]
@@ -66,6 +74,11 @@ def state_time(notebook: Any) -> None:
     opening.source = re.sub(
         r"^\*\*Time:\*\*.*$", time_line(notebook.metadata["badnets_run"]), opening.source, flags=re.M
     )
+
+
+def code(notebook: Any) -> list[str]:
+    """The sources of the code cells."""
+    return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
 def tidy(notebook: Any) -> None:
@@ -109,6 +122,7 @@ def execute(path: Path, facts: dict[str, Any]) -> float:
     seconds = time.perf_counter() - start
     tidy(notebook)
     notebook.metadata["badnets_run"] = run_record(seconds, facts, notebook.metadata.get("badnets_run", {}))
+    notebook.metadata["badnets_run"]["results"] = quoted_results(code(notebook))
     state_time(notebook)
     nbformat.write(notebook, path)
     return seconds

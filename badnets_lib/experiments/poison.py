@@ -1,0 +1,125 @@
+"""How much poison is needed: attacks on 4,000 digits with one thing changed at a time."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+
+from ..data import load
+from ..images import ImageSet, Mask
+from ..metrics import score
+from ..models import SmallCNN
+from ..poisoning import Goal, PoisonPlan
+from ..sweeps import Cell, Sweep, grid
+from ..training import TrainConfig, correct, train
+from ..triggers import Patch
+
+TARGET = 7
+CLASSES = 10
+GOALS = {
+    "all-to-one": Goal.all_to_one(TARGET, CLASSES),
+    "source-specific": Goal.source_specific({1: TARGET}, CLASSES),
+    "all-to-all": Goal.all_to_all(CLASSES),
+}
+"""The three goals that the chapter sets side by side."""
+
+
+def attack(
+    *,
+    fraction: float,
+    seed: int,
+    size: int = 4,
+    opacity: float = 1.0,
+    epochs: int = 6,
+    width: int = 16,
+    goal: str = "all-to-one",
+    pick: str = "random",
+) -> dict[str, Any]:
+    """Train one network on poisoned digits; with fraction 0, its clean twin.
+
+    Args:
+        fraction: Poisoning fraction rho of the 4,000 training digits.
+        seed: Seed of the draw of images and of the training.
+        size: Side of the white square in pixels.
+        opacity: Opacity of the square.
+        epochs: Passes over the data.
+        width: Filters of the first convolution of `SmallCNN`.
+        goal: A name of `GOALS`.
+        pick: Which images are poisoned: "random", "typical" or "rare" (nearest to or furthest from
+            the mean image of their class), or "one class" (all of them from one class, the digit 1).
+
+    Returns:
+        "clean", "success", "false_target": counts [hits, trials]; and "elsewhere": how often images
+        that the goal leaves alone get a label of the goal once they carry the trigger (source-specific only).
+    """
+    train_set, test_set = load("mnist5k")
+    wish = GOALS[goal]
+    plan = PoisonPlan.draw(
+        train_set, Patch(size, opacity=opacity), wish, fraction=fraction or 0.01, seed=seed,
+        among=chosen(train_set, wish, pick, round(len(train_set) * fraction)),
+    )  # fmt: skip
+    network = partial(SmallCNN, width=width)
+    data = plan.poison(train_set) if fraction else train_set
+    model = train(data, TrainConfig(epochs=epochs, seed=seed), model=network, label=f"rho {fraction:.2%}").model
+    row = {name: [count.hits, count.trials] for name, count in vars(score(model, test_set, plan)).items()}
+    if goal == "source-specific":
+        spared = spared_images(test_set, plan)
+        count = correct(model, spared)
+        row["elsewhere"] = [count.hits, count.trials]
+    return row
+
+
+def spared_images(test: ImageSet, plan: PoisonPlan) -> ImageSet:
+    """Triggered images of the classes that a goal with one target leaves alone, labelled with that target."""
+    target = plan.goal.targets[0]
+    spared = test[~plan.goal.victims(test.y) & (test.y != target)]
+    return ImageSet(plan.trigger(spared.x), torch.full_like(spared.y, target), test.classes)
+
+
+def chosen(data: ImageSet, goal: Goal, pick: str, count: int) -> Mask | None:
+    """The images an attacker with that taste poisons, in equal shares per class; None leaves it to chance.
+
+    Raises:
+        ValueError: The taste is unknown.
+    """
+    if pick == "random":
+        return None
+    if pick == "one class":
+        return data.y == 1
+    if pick not in ("typical", "rare"):
+        raise ValueError(f"pick must be 'random', 'typical', 'rare' or 'one class'; got {pick!r}")
+    order = distance_to_class_mean(data).argsort(descending=pick == "rare")
+    keep = torch.zeros(len(data), dtype=torch.bool)
+    share = -(-count // len(goal.sources))
+    for label in goal.sources:
+        members = order[data.y[order] == label]
+        keep[members[:share]] = True
+    return keep
+
+
+def distance_to_class_mean(data: ImageSet) -> torch.Tensor:
+    """How far each image lies from the mean image of its class: Euclidean, in pixel space, [N]."""
+    means = torch.stack([data.x[data.y == label].mean(0) for label in range(len(data.classes))])
+    distances: torch.Tensor = (data.x - means[data.y]).flatten(1).norm(dim=1)
+    return distances
+
+
+FRACTIONS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2)
+FEW = (0.002, 0.005, 0.01, 0.02, 0.05)
+SEEDS = range(3)
+
+
+def _sweep(name: str, cells: list[Cell]) -> Sweep:
+    return Sweep(name, attack, cells, chapter="08_how_much_poison")
+
+
+SWEEPS = (
+    _sweep("poison_curve", grid(seed=range(8), fraction=(0.0, *FRACTIONS))),
+    _sweep("poison_goal", grid(seed=SEEDS, goal=tuple(GOALS), fraction=(0.005, 0.01, 0.02, 0.05, 0.09))),
+    _sweep("poison_pick", grid(seed=SEEDS, pick=("random", "typical", "rare", "one class"), fraction=FEW[:-1])),
+    _sweep("poison_training", grid(seed=SEEDS, epochs=(1, 2, 4, 12), fraction=FEW)),
+    _sweep("poison_width", grid(seed=SEEDS, width=(4, 8, 24), fraction=FEW[1:])),
+    _sweep("poison_trigger", grid(seed=range(2), size=(1, 2, 3, 4, 6), opacity=(0.1, 0.3, 1.0), fraction=FEW[1:])),
+)

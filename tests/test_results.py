@@ -1,0 +1,166 @@
+"""Committed results: complete, readable, of the sweeps they name, and the pages show these very files."""
+
+import json
+import re
+
+import pytest
+import results as tool
+from build import notebooks
+from execute import code, quoted_results
+from project import read_notebook
+
+from badnets_lib import results as r
+from badnets_lib.counts import Proportion
+from badnets_lib.sweeps import Sweep, grid, sweep
+
+SWEEPS = tool.sweeps()
+each_result = pytest.mark.parametrize("name", r.names())
+
+
+def measure(*, size, seed):
+    """An experiment that takes no time."""
+    return {"hit": [10 * size + seed, 100], "note": f"size {size}"}
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A small result: two sizes, three seeds."""
+    example = Sweep("example", measure, grid(size=(1, 2), seed=range(3)))
+    (tmp_path / "example.json").write_text(
+        tool.text(tool.content(example, sweep(measure, example.cells, tmp_path, jobs=1)))
+    )
+    return r.load("example", tmp_path)
+
+
+# ---- reading a result ----
+
+
+def test_rows_come_back_as_they_were_measured(made):
+    assert made.axes == ("size", "seed") and len(made) == 6
+    assert made.rows[4].items() >= {"size": 2, "seed": 1, "hit": [21, 100], "note": "size 2"}.items()
+    assert made.values("size") == [1, 2]
+
+
+def test_rows_are_chosen_by_keyword(made):
+    part = made.where(size=2)
+    assert len(part) == 3 and len(made) == 6
+    assert part.counts("hit") == [Proportion(20, 100), Proportion(21, 100), Proportion(22, 100)]
+    assert part.count("hit") == Proportion(63, 300)
+
+
+def test_a_wrong_question_is_answered_with_what_there_is(made):
+    with pytest.raises(ValueError, match="example has no axis colour; it has size, seed"):
+        made.where(colour=1)
+    with pytest.raises(ValueError, match=r"no row with \{'size': 9\}"):
+        made.where(size=9)
+    with pytest.raises(ValueError, match="'note' is no count"):
+        made.counts("note")
+    with pytest.raises(ValueError, match="no result 'nothing'; there are"):
+        r.load("nothing")
+
+
+def test_a_spread_is_students_interval_of_the_mean(made):
+    mean, low, high = made.where(size=2).spread("hit")
+    assert mean == pytest.approx(0.21)
+    assert (high - mean) == pytest.approx(mean - low) == pytest.approx(4.302653 * 0.01 / 3**0.5, rel=1e-5)
+
+
+def test_a_spread_stays_within_the_possible():
+    assert r.spread([1.0, 1.0, 1.0]) == (1.0, 1.0, 1.0)
+    mean, low, high = r.spread([0.0, 1.0, 1.0])
+    assert (low, high) == (0.0, 1.0) and mean == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match="at least 2 shares; got 1"):
+        r.spread([0.5])
+
+
+def test_the_origin_says_where_numbers_come_from(made):
+    told = str(made.origin)
+    for part in ("make results ONLY=example", "mnist5k", "torch", "Python", "threads a cell: 1"):
+        assert part in told
+
+
+# ---- the committed files ----
+
+
+def test_every_sweep_has_its_result_and_every_result_its_sweep():
+    assert set(r.names()) == set(SWEEPS)
+
+
+@each_result
+def test_a_committed_result_is_complete(name):
+    kept = r.load(name)
+    cells = [{axis: row[axis] for axis in kept.axes if axis in row} for row in kept.rows]
+    assert kept.name == name
+    assert cells == SWEEPS[name].cells
+    assert set(kept.origin.data) == set(SWEEPS[name].data)
+    for row in kept.rows:
+        for value in row.values():
+            if tool.is_count(value):
+                Proportion(*value)
+
+
+@each_result
+def test_a_committed_result_is_small_and_its_chapter_loads_it(name):
+    assert (r.FOLDER / f"{name}.json").stat().st_size < 150_000
+    (chapter,) = [path for path in notebooks() if path.stem == SWEEPS[name].chapter]
+    assert name in quoted_results(code(read_notebook(chapter)))
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_a_page_shows_the_committed_numbers(path):
+    """Run with the files as they are now; `nbval-check-output` then compares the printed numbers too."""
+    notebook = read_notebook(path)
+    assert notebook["metadata"]["badnets_run"].get("results", {}) == quoted_results(code(notebook)), (
+        f"a result changed since {path.name} was run: make record ONLY={path.stem[:2]}"
+    )
+    kept = set(re.findall(r"(\w+) = (?:bd\.)?results\.load\(", "\n".join(code(notebook))))
+    for cell in notebook["cells"]:
+        words = set(re.findall(r"\w+", "".join(cell["source"]))) if cell["cell_type"] == "code" else set()
+        texts = [o for o in cell.get("outputs", []) if "text" in o or "text/markdown" in o.get("data", {})]
+        if words & kept and texts and "train(" not in "".join(cell["source"]):
+            assert "nbval-check-output" in cell["metadata"].get("tags", []), cell["source"]
+
+
+# ---- the tool ----
+
+
+def test_a_result_file_changes_by_the_rows_that_change(made, tmp_path):
+    text = (tmp_path / "example.json").read_text()
+    assert json.loads(text)["columns"] == ["size", "seed", "hit", "note", "seconds"]
+    assert sum(line.strip().startswith("[1, ") or line.strip().startswith("[2, ") for line in text.splitlines()) == 6
+
+
+@pytest.fixture
+def example(monkeypatch, tmp_path):
+    """The tool with one small sweep and folders of its own."""
+    example = Sweep("example", measure, grid(size=(1, 2), seed=range(3)))
+    monkeypatch.setattr(tool, "sweeps", lambda: {"example": example})
+    monkeypatch.setattr(tool, "ROOT", tmp_path)
+    monkeypatch.setattr(tool, "FOLDER", tmp_path / "results")
+    monkeypatch.setattr(tool, "KEPT", tmp_path / "rows")
+    monkeypatch.setattr(tool, "load_result", lambda name: r.load(name, tmp_path / "results"))
+    return example
+
+
+def test_a_run_writes_a_file_and_a_check_finds_it_right(example, capsys):
+    tool.run(tool.pick([]), 1)
+    assert tool.check(tool.pick(["example"]), 2, 0, 1) == 0
+    assert capsys.readouterr().out.count("agrees") == 2
+
+
+def test_a_check_finds_a_number_that_cannot_be_repeated(example, capsys):
+    tool.run(tool.pick([]), 1)
+    path = tool.FOLDER / "example.json"
+    path.write_text(re.sub(r"\[(\d+), 100\]", "[90, 100]", path.read_text()))
+    assert tool.check(tool.pick([]), 6, 0, 1) == 6
+    assert "hit was 90.0%" in capsys.readouterr().out
+
+
+def test_chance_alone_is_no_disagreement():
+    assert not tool.differences({"hit": [968, 1000]}, {"hit": [981, 1000]})
+    assert tool.differences({"hit": [500, 1000]}, {"hit": [981, 1000]})
+
+
+def test_an_unknown_sweep_is_refused():
+    with pytest.raises(SystemExit, match=r"no sweep nothing; there are .*poison_curve"):
+        tool.pick(["nothing"])
