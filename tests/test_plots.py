@@ -144,7 +144,7 @@ def test_the_gallery_shows_each_trigger_its_change_and_its_true_size(channels):
 
 
 def test_a_heat_map_writes_every_value_and_leaves_gaps_empty():
-    ax = plots.heat({("a", 1): 0.0, ("a", 2): 0.5, ("b", 1): 1.0}, form="{:.1f}", title="map")
+    ax = plots.heat({("a", 1): 0.0, ("a", 2): 0.5, ("b", 1): 1.0, ("b", 2): float("nan")}, form="{:.1f}", title="map")
     assert {(text.get_position(), text.get_text()) for text in ax.texts} == {
         ((0, 0), "0.0"), ((1, 0), "0.5"), ((0, 1), "1.0"),
     }  # fmt: skip
@@ -152,3 +152,10 @@ def test_a_heat_map_writes_every_value_and_leaves_gaps_empty():
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
     colors = {text.get_text(): text.get_color() for text in ax.texts}
     assert colors["0.0"] == "black" and colors["1.0"] == "white"
+
+
+def test_a_spread_is_a_line_with_the_band_it_was_given():
+    ax = plots.spread(plt.gca(), [1, 2], [(0.5, 0.4, 0.7), (0.6, 0.6, 0.6)], "ASR", "backdoored")
+    assert ax.lines[0].get_ydata().tolist() == [0.5, 0.6] and ax.lines[0].get_color() == plots.BACKDOORED
+    ys = ax.collections[0].get_paths()[0].vertices[:, 1]
+    assert (ys.min(), ys.max()) == (0.4, 0.7)

@@ -48,7 +48,7 @@ def layers_in_words() -> str:
 def public(owner: Any) -> Iterator[Any]:
     """The members a reader may use, in the order of the source."""
     members = [m for m in owner.members.values() if not m.is_alias and not m.name.startswith("_")]
-    return iter(sorted(members, key=lambda m: m.lineno or 0))
+    return iter(sorted(members, key=lambda m: (m.lineno or 0, m.name)))
 
 
 def parameters(function: Any) -> list[str]:

@@ -40,9 +40,9 @@ class Origin:
     seconds: float
 
     def __str__(self) -> str:
-        data = "; ".join(f"{name} (train {marks[0]}, test {marks[1]})" for name, marks in self.data.items())
+        sets = "; ".join(f"{name} (train {marks[0]}, test {marks[1]})" for name, marks in self.data.items())
         return (
-            f"made by `{self.command}` on {' to '.join(self.dates)} from {data}; "
+            f"made by `{self.command}` on {' to '.join(self.dates)} from {sets or 'data drawn by the seed'}; "
             f"{'; '.join(self.versions)}; {'; '.join(self.hardware)}; "
             f"{self.seconds / 60:.0f} minutes of computing"
         )

@@ -1,48 +1,19 @@
-"""Triggers: what the attacker adds to an image.
-
-A trigger is any callable from images [N, C, H, W] in [0, 1] to new images of the same shape and
-range. The ones here are frozen dataclasses: each prints as the code that rebuilds it, compares by
-value, goes to JSON and back, and describes itself for a report. None is random.
-"""
+"""Triggers that change a few pixels: one square, one checkerboard, single pixels."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from operator import index
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .images import Images, check_images
+from ..images import Images, check_images
+from .base import Description, check_fit, check_unit
 
 Corner = Literal["top-left", "top-right", "bottom-left", "bottom-right"]
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a reader must be told about a trigger, in words."""
-
-    pattern: str
-    size: str
-    location: str
-    opacity: float
-    physical: bool
-
-
-@runtime_checkable
-class Trigger(Protocol):
-    """Anything that stamps a batch: images in [0, 1] to new images in [0, 1], same shape."""
-
-    def __call__(self, x: Images) -> Images: ...
-
-
-@runtime_checkable
-class Described(Trigger, Protocol):
-    """A trigger that can also say in words what it is."""
-
-    def describe(self) -> Description: ...
 
 
 def stamp_square_trigger(x: Float[Tensor, "*batch h w"], size: int = 4, value: float = 1.0) -> Tensor:
@@ -64,23 +35,10 @@ def stamp_square_trigger(x: Float[Tensor, "*batch h w"], size: int = 4, value: f
     """
     if x.ndim < 2 or not x.is_floating_point():
         raise ValueError(f"images need a float dtype and shape [..., H, W]; got {x.dtype} {list(x.shape)}")
-    _check_fit(size, 0, x)
+    check_fit(size, 0, x)
     stamped = x.clone()
     stamped[..., -size:, -size:] = value
     return stamped.clamp(0, 1)
-
-
-def _check_fit(size: int, margin: int, x: Tensor) -> None:
-    height, width = x.shape[-2:]
-    if not 1 <= size <= min(height, width) - margin:
-        limit = f"{min(height, width) - margin} pixels with margin {margin}"
-        raise ValueError(f"a square of {size} pixels does not fit {height}x{width} images: from 1 to {limit}")
-
-
-def _check_unit(**settings: float) -> None:
-    for name, value in settings.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} must lie in [0, 1]; got {value}")
 
 
 @dataclass(frozen=True)
@@ -99,10 +57,10 @@ class _Square:
             raise ValueError(f"size must be at least 1 and margin at least 0; got {self.size} and {self.margin}")
         if self.corner not in get_args(Corner):
             raise ValueError(f"corner must be one of {', '.join(get_args(Corner))}; got {self.corner!r}")
-        _check_unit(opacity=self.opacity)
+        check_unit(opacity=self.opacity)
 
     def _blend(self, x: Images, pattern: Tensor | float) -> Images:
-        _check_fit(self.size, self.margin, check_images(x))
+        check_fit(self.size, self.margin, check_images(x))
         height, width = x.shape[-2:]
         top = self.margin if self.corner.startswith("top") else height - self.margin - self.size
         left = self.margin if self.corner.endswith("left") else width - self.margin - self.size
@@ -142,7 +100,7 @@ class Patch(_Square):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_unit(value=self.value)
+        check_unit(value=self.value)
 
     def __call__(self, x: Images) -> Images:
         return self._blend(x, self.value)
@@ -185,7 +143,7 @@ class Pixels:
         object.__setattr__(self, "at", tuple((index(row), index(column)) for row, column in self.at))
         if not self.at:
             raise ValueError("a pixel trigger needs at least one (row, column); got none")
-        _check_unit(value=self.value)
+        check_unit(value=self.value)
 
     def __call__(self, x: Images) -> Images:
         height, width = check_images(x).shape[-2:]
@@ -216,93 +174,3 @@ SINGLE_PIXEL = Pixels(((-2, -2),))
 
 FOUR_PIXELS = Pixels(((-4, -2), (-3, -3), (-2, -4), (-2, -2)))
 """The paper's pattern: (24, 26), (25, 25), (26, 24) and (26, 26) in a 28x28 digit. arXiv:1708.06733."""
-
-
-@dataclass(frozen=True)
-class Chain:
-    """Several triggers applied from left to right.
-
-    Args:
-        steps: At least one trigger.
-    """
-
-    steps: tuple[Trigger, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "steps", tuple(self.steps))
-        if not self.steps:
-            raise ValueError("a chain needs at least one trigger; got none")
-
-    def __call__(self, x: Images) -> Images:
-        for step in self.steps:
-            x = step(x)
-        return x
-
-    def describe(self) -> Description:
-        """The triggers in words, joined. The opacity is that of the most opaque step."""
-        parts = [describe(step) for step in self.steps]
-        return Description(
-            pattern=" + ".join(part.pattern for part in parts),
-            size=" + ".join(part.size for part in parts),
-            location=" + ".join(part.location for part in parts),
-            opacity=max(part.opacity for part in parts),
-            physical=any(part.physical for part in parts),
-        )
-
-
-EVERY: tuple[type[Any], ...] = (Patch, Checkerboard, Pixels, Chain)
-"""All trigger classes that can be saved; a new one is added here and to the contract test's examples."""
-
-
-def describe(trigger: Trigger) -> Description:
-    """The trigger's own words about itself.
-
-    Raises:
-        TypeError: The trigger is a plain callable that has no `describe`.
-    """
-    if not isinstance(trigger, Described):
-        raise TypeError(f"{trigger!r} has no describe(); a report needs its pattern, size, location and opacity")
-    return trigger.describe()
-
-
-def to_spec(trigger: Trigger) -> dict[str, Any]:
-    """Describe a trigger as JSON-ready data: {"name": "Patch", "size": 3, ...}.
-
-    Raises:
-        TypeError: The trigger is not one of the library's, so nobody could rebuild it.
-    """
-    if type(trigger) not in EVERY:  # a subclass would be saved under a name that nobody can load
-        raise TypeError(f"cannot save {trigger!r}; known triggers: {_known()}")
-    if isinstance(trigger, Chain):
-        return {"name": "Chain", "steps": [to_spec(step) for step in trigger.steps]}
-    settings: Any = trigger
-    return {"name": type(trigger).__name__} | asdict(settings)
-
-
-def from_spec(spec: dict[str, Any]) -> Trigger:
-    """Rebuild a trigger from what `to_spec` gave.
-
-    Raises:
-        ValueError: The name is unknown or the settings do not fit it.
-    """
-    settings = {key: _tuples(value) for key, value in dict(spec).items()}
-    name = settings.pop("name", None)
-    cls = {cls.__name__: cls for cls in EVERY}.get(str(name))
-    if cls is None:
-        raise ValueError(f"unknown trigger {name!r}; known: {_known()}")
-    try:
-        if cls is Chain:
-            settings["steps"] = tuple(from_spec(step) for step in settings.get("steps", ()))
-        trigger: Trigger = cls(**settings)
-    except TypeError as error:
-        raise ValueError(f"settings {settings} do not fit {name}: {error}") from error
-    return trigger
-
-
-def _tuples(value: Any) -> Any:
-    """JSON has lists where the settings have tuples."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _known() -> str:
-    return ", ".join(cls.__name__ for cls in EVERY)

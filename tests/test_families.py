@@ -1,0 +1,67 @@
+"""The experiments of the trigger families on a handful of digits, and the committed results against their grids."""
+
+import pytest
+import torch
+
+from badnets_lib import results
+from badnets_lib.experiments import families as f
+
+
+@pytest.fixture
+def few(mnist5k, monkeypatch):
+    monkeypatch.setattr(f, "load", lambda name: (mnist5k[0][::10], mnist5k[1][::5]))
+    monkeypatch.setattr(f, "TrainConfig", lambda **settings: f_config(**settings | {"epochs": 2}))
+    return mnist5k[1][::5]
+
+
+f_config = f.TrainConfig
+
+
+@pytest.mark.parametrize("family", ["patch", "warp", "clean-label, harder"])
+def test_a_cell_returns_counts_and_visibility(few, family):
+    row = f.cell(family=family, fraction=0.05, seed=1)
+    assert set(row) == {"clean", "success", "false_target", "psnr", "ssim"} | set(f.NEAR[family])
+    victims = int((few.y != f.TARGET).sum())
+    assert row["clean"][1] == len(few) and all(row[name][1] == victims for name in ("success", *f.NEAR[family]))
+    assert 5 < row["psnr"] < 60 and 0 < row["ssim"] < 1
+    assert row == f.cell(family=family, fraction=0.05, seed=1)
+
+
+def test_the_clean_network_meets_every_trigger(few):
+    assert set(f.twin(seed=0)) == {"clean", *f.TRIGGERS}
+
+
+def test_the_sticker_is_tested_under_every_factor(few):
+    assert set(f.sticker(poses=2, fraction=0.05, seed=0)) == {"clean", *f.FACTORS}
+
+
+def test_semantic_groups_cover_the_victims(few):
+    row = f.semantic(above=3.0, share=1.0, seed=0)
+    assert sum(group[1] for group in row["groups"]) == int((few.y != f.TARGET).sum())
+    assert len(row["groups"]) == len(f.EDGES) - 1 and 0 < row["rho"] < 0.4
+
+
+def test_the_input_aware_cell_counts_cross_triggers(few):
+    row = f.input_aware(share=0.1, cross=0.1, diversity=0.1, seed=0)
+    assert row["cross"][1] == row["clean"][1] == len(few)
+
+
+def test_near_misses_are_other_triggers_with_another_result():
+    x = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    assert set(f.NEAR) == set(f.TRIGGERS)
+    for family, near in f.NEAR.items():
+        seen = [f.TRIGGERS[family](x), *(trigger(x) for trigger in near.values())]
+        assert set(near) <= {"moved", "shrunk", "recoloured"} and near
+        assert len({tuple(picture.flatten().tolist()) for picture in seen}) == len(near) + 1, family
+
+
+def test_the_poses_in_the_test_are_not_those_in_training():
+    tested = {pose for name, trigger in f.FACTORS.items() if name != "still" for pose in trigger.poses}
+    assert not tested & set(f.Sticker.varied(count=16).poses)
+
+
+@pytest.mark.parametrize("made", f.SWEEPS, ids=lambda made: made.name)
+def test_the_committed_rows_are_those_of_the_grid(made):
+    table = results.load(made.name)
+    assert [{axis: row[axis] for axis in table.axes} for row in table.rows] == made.cells
+    assert len(table.count("clean").interval()) == 2
