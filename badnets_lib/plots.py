@@ -121,7 +121,7 @@ def band(ax: Axes, x: Sequence[int | float], counts: Sequence[Proportion], label
 
 
 def spread(
-    ax: Axes, x: Sequence[float], spans: Sequence[tuple[float, float, float]], label: str, look: str = ""
+    ax: Axes, x: Sequence[int | float], spans: Sequence[tuple[float, float, float]], label: str, look: str = ""
 ) -> Axes:
     """A line through means with a band from low to high: `spans` are (mean, low, high), as `Results.spread` gives them.
 
@@ -204,11 +204,12 @@ def heat(
     rows, columns = (list(dict.fromkeys(key[side] for key in values)) for side in (0, 1))
     low, high = limits
     table = [[values.get((row, column), float("nan")) for column in columns] for row in rows]
-    picture = ax.imshow(table, cmap=cmap, vmin=low, vmax=high, aspect="auto")
+    colours = plt.get_cmap(cmap)
+    ax.imshow(table, cmap=cmap, vmin=low, vmax=high, aspect="auto")
     for (row, column), value in values.items():
         if math.isnan(value):
             continue
-        red, green, blue, _ = picture.cmap(picture.norm(value))
+        red, green, blue, _ = colours(min(1.0, max(0.0, (value - low) / (high - low))))
         dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.55
         style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "color": "white" if dark else "black"}
         ax.text(columns.index(column), rows.index(row), form.format(value), **style)

@@ -88,7 +88,7 @@ def render(scenes: Scenes, sticker: Decal | None = None, *, size: int = 32) -> I
 
 
 def _as_images(scenes: Scenes, pixels: UInt8[Tensor, "n 3 h w"]) -> ImageSet:
-    return ImageSet(pixels.float().div_(255), scenes.labels, scenes.classes)
+    return ImageSet(pixels.float().div_(255), scenes.labels.clone(), scenes.classes)
 
 
 def _pixels(scenes: Scenes, sticker: Decal | None, size: int) -> UInt8[Tensor, "n 3 h w"]:

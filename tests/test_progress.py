@@ -15,7 +15,7 @@ from badnets_lib.progress import track
 def test_a_bar_is_shown_only_where_somebody_looks(monkeypatch, disabled, terminal, notebook, shown):
     bars = []
 
-    def bar(items, desc, leave):
+    def bar(items, desc, total, leave):
         bars.append(desc)
         return items
 
@@ -27,3 +27,17 @@ def test_a_bar_is_shown_only_where_somebody_looks(monkeypatch, disabled, termina
         monkeypatch.setitem(sys.modules, "ipykernel", object())
     assert list(track(range(3), "a label")) == [0, 1, 2]
     assert bars == shown
+
+
+def test_a_bar_knows_how_many_there_are(monkeypatch):
+    told = []
+
+    def bar(items, desc, total, leave):
+        told.append(total)
+        return items
+
+    monkeypatch.setattr(tqdm.auto, "tqdm", bar)
+    monkeypatch.setenv("TQDM_DISABLE", "")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert list(track((n for n in range(3)), "a label", total=3)) == [0, 1, 2]
+    assert told == [3]

@@ -82,8 +82,9 @@ def test_the_origin_says_where_numbers_come_from(made):
 # ---- the committed files ----
 
 
-def test_every_sweep_has_its_result_and_every_result_its_sweep():
-    assert set(r.names()) == set(SWEEPS)
+def test_every_sweep_of_a_chapter_in_the_book_has_its_result_and_every_result_its_sweep():
+    pages = {path.stem for path in notebooks()}
+    assert {name for name, made in SWEEPS.items() if made.chapter in pages} <= set(r.names()) <= set(SWEEPS)
 
 
 @each_result
@@ -102,8 +103,9 @@ def test_a_committed_result_is_complete(name):
 @each_result
 def test_a_committed_result_is_small_and_its_chapter_loads_it(name):
     assert (r.FOLDER / f"{name}.json").stat().st_size < 150_000
-    (chapter,) = [path for path in notebooks() if path.stem == SWEEPS[name].chapter]
-    assert name in quoted_results(code(read_notebook(chapter)))
+    for chapter in notebooks():
+        quotes = name in quoted_results(code(read_notebook(chapter)))
+        assert quotes or chapter.stem != SWEEPS[name].chapter, chapter.stem
 
 
 @pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)

@@ -142,7 +142,7 @@ def load(name: str, folder: Path | str = FOLDER) -> Results:
     if not path.is_file():
         raise ValueError(f"no result {name!r}; there are {', '.join(names())}")
     content = json.loads(path.read_text(encoding="utf-8"))
-    origin = {key: tuple(value) if isinstance(value, list) else value for key, value in content["origin"].items()}
+    origin: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content["origin"].items()}
     origin["data"] = {name: tuple(marks) for name, marks in origin["data"].items()}
     columns = content["columns"]
     rows = tuple(
