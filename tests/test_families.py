@@ -60,7 +60,10 @@ def test_the_poses_in_the_test_are_not_those_in_training():
     assert not tested & set(f.Sticker.varied(count=16).poses)
 
 
-@pytest.mark.parametrize("made", f.SWEEPS, ids=lambda made: made.name)
+COMMITTED = [made for made in f.SWEEPS if made.name in results.names()]
+
+
+@pytest.mark.parametrize("made", COMMITTED, ids=lambda made: made.name)
 def test_the_committed_rows_are_those_of_the_grid(made):
     table = results.load(made.name)
     assert [{axis: row[axis] for axis in table.axes} for row in table.rows] == made.cells
