@@ -110,9 +110,7 @@ class InputAwareConfig:
             limits = "share must be above 0, cross at least 0, together at most 1"
             raise ValueError(f"{limits}; got {self.share} and {self.cross}")
         if not (0 < self.eps <= 1 and self.diversity >= 0):
-            raise ValueError(
-                f"eps must lie in (0, 1], diversity may not be negative; got {self.eps}, {self.diversity}"
-            )
+            raise ValueError(f"eps must lie in (0, 1], diversity may not be negative; got {self.eps}, {self.diversity}")
 
 
 def train_input_aware(

@@ -127,7 +127,7 @@ def train_all(fits: Sequence[Fit], *, most: int = 16, label: str = "training") -
     groups: dict[Any, list[int]] = {}
     for place, fit in enumerate(fits):
         device = pick_device(fit.config.device)
-        key = tuple(_traits(fit, fit.first_network(device)).items()) if _pays(device) else place
+        key = tuple(_traits(fit, fit.first_network(device)).items()) if pays(device) else place
         groups.setdefault(key, []).append(place)
     fitted: dict[int, Fitted] = {}
     for places in groups.values():
@@ -136,8 +136,8 @@ def train_all(fits: Sequence[Fit], *, most: int = 16, label: str = "training") -
     return [fitted[place] for place in range(len(fits))]
 
 
-def _pays(device: torch.device) -> bool:
-    """Whether a stack is quicker than one by one there."""
+def pays(device: torch.device) -> bool:
+    """Whether a stack is taken to be quicker than one by one there."""
     return device.type != "cpu"
 
 

@@ -2,18 +2,20 @@
 
 Cells run through joblib: on every core of this machine by default, and unchanged on a cluster inside
 `joblib.parallel_config("dask")` or `("ray")`. The process that called writes the rows, so workers need
-the library but no shared folder.
+the library but no shared folder. On one GPU, experiments that leave their training to the caller
+(see `stacks.side_by_side`) run several at a time, their networks trained as one stack.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import itertools
 import json
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from importlib.metadata import version
@@ -24,11 +26,15 @@ import torch
 
 from .files import write_atomically
 from .progress import track
-from .training import pick_device
+from .stacks import Fit, pays, side_by_side
+from .training import Fitted, pick_device
 
 Cell = dict[str, Any]
 Outcome = dict[str, Any]
-Experiment = Callable[..., Outcome]
+Experiment = Callable[..., Outcome | Generator[Fit, Fitted, Outcome]]
+
+TOGETHER = 16
+"""Cells at a time on one GPU."""
 
 
 class SweepError(RuntimeError):
@@ -61,7 +67,8 @@ class Sweep:
 
     Args:
         name: Name of the result; letters, digits and underscores.
-        run: A function at the top level of a module, from keywords to JSON-ready data.
+        run: A function at the top level of a module, from keywords to JSON-ready data; it may yield
+            the trainings it needs, as `stacks.side_by_side` describes.
         cells: Keywords of each call, JSON-ready; see `grid`.
         data: Names of the data sets it loads, for the record.
         chapter: Name of the notebook that quotes it.
@@ -107,7 +114,8 @@ def sweep(
         cells: Keywords of each call, JSON-ready and all different.
         folder: Where the rows are kept, one file each.
         jobs: Cells at a time, as joblib counts: -1 for every core (or every worker of a cluster),
-            1 for this process alone, which is right for one GPU.
+            1 for this process alone, which is right for one GPU: there, cells of an experiment
+            that yields its trainings run `TOGETHER` at a time.
         label: Name on the progress bar, which also estimates the time that remains.
 
     Raises:
@@ -124,9 +132,13 @@ def sweep(
         if known:
             rows[place] = known
     todo = [place for place in range(len(cells)) if place not in rows]
-    tasks = (delayed(_attempt)(run, place, cells[place]) for place in todo)
     failed: list[str] = []
-    done: Iterator[tuple[int, Row | str]] = Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
+    done: Iterator[tuple[int, Row | str]]
+    if jobs == 1 and pays(pick_device()) and inspect.isgeneratorfunction(run):
+        done = _in_stacks(run, todo, cells)
+    else:
+        tasks = (delayed(_attempt)(run, place, cells[place]) for place in todo)
+        done = Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
     for place, row in track(done, label, total=len(todo)):
         if isinstance(row, str):
             failed.append(f"{cells[place]}: {row}")
@@ -144,12 +156,30 @@ def _attempt(run: Experiment, place: int, cell: Cell) -> tuple[int, Row | str]:
     torch.set_num_threads(1)
     try:
         outcome = run(**cell)
-        seconds = round(time.perf_counter() - started, 2)
-        return place, Row(cell, json.loads(json.dumps(outcome)), _circumstances(seconds))
+        if isinstance(outcome, Generator):
+            (outcome,) = side_by_side([outcome])
+        return place, _row(cell, outcome, time.perf_counter() - started)
     except Exception as error:  # a failed cell must not cost the others
         return place, f"{type(error).__name__}: {error}"
     finally:
         torch.set_num_threads(threads)
+
+
+def _in_stacks(run: Experiment, todo: Sequence[int], cells: Sequence[Cell]) -> Iterator[tuple[int, Row | str]]:
+    """Run cells some at a time, their networks trained together; if a group fails, each of it alone."""
+    for places in (todo[start : start + TOGETHER] for start in range(0, len(todo), TOGETHER)):
+        started = time.perf_counter()
+        try:
+            outcomes = side_by_side([run(**cells[place]) for place in places])  # type: ignore[misc]
+        except Exception:  # whichever cell it was: alone, it fails alone and says why
+            yield from (_attempt(run, place, cells[place]) for place in places)
+        else:
+            share = (time.perf_counter() - started) / len(places)
+            yield from ((place, _row(cells[place], o, share)) for place, o in zip(places, outcomes, strict=True))
+
+
+def _row(cell: Cell, outcome: Outcome, seconds: float) -> Row:
+    return Row(cell, json.loads(json.dumps(outcome)), _circumstances(round(seconds, 2)))
 
 
 def _circumstances(seconds: float) -> dict[str, Any]:

@@ -160,6 +160,4 @@ def correct(net: ReviewNet, data: Reviews) -> Proportion:
 
 def score(net: ReviewNet, test: Reviews, trigger: Phrase, goal: Goal) -> Scorecard:
     """The book's three counts: clean accuracy, attack success on victims, and the same victims without the trigger."""
-    return Scorecard(
-        correct(net, test), correct(net, attack(test, trigger, goal)), correct(net, victims(test, goal))
-    )
+    return Scorecard(correct(net, test), correct(net, attack(test, trigger, goal)), correct(net, victims(test, goal)))

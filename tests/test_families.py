@@ -5,6 +5,7 @@ import torch
 
 from badnets_lib import results
 from badnets_lib.experiments import families as f
+from badnets_lib.sweeps import sweep
 
 
 @pytest.fixture
@@ -17,33 +18,40 @@ def few(mnist5k, monkeypatch):
 f_config = f.TrainConfig
 
 
+@pytest.fixture
+def run(few, tmp_path):
+    """Run one cell as a sweep does."""
+    return lambda experiment, **cell: sweep(experiment, [cell], tmp_path / str(len(cell)), jobs=1)[0].outcome
+
+
 @pytest.mark.parametrize("family", ["patch", "warp", "clean-label, harder"])
-def test_a_cell_returns_counts_and_visibility(few, family):
-    row = f.cell(family=family, fraction=0.05, seed=1)
+def test_a_cell_returns_counts_and_visibility(few, run, tmp_path, family):
+    row = run(f.cell, family=family, fraction=0.05, seed=1)
     assert set(row) == {"clean", "success", "false_target", "psnr", "ssim"} | set(f.NEAR[family])
     victims = int((few.y != f.TARGET).sum())
     assert row["clean"][1] == len(few) and all(row[name][1] == victims for name in ("success", *f.NEAR[family]))
     assert 5 < row["psnr"] < 60 and 0 < row["ssim"] < 1
-    assert row == f.cell(family=family, fraction=0.05, seed=1)
+    again = sweep(f.cell, [{"family": family, "fraction": 0.05, "seed": 1}], tmp_path / "again", jobs=1)
+    assert row == again[0].outcome
 
 
-def test_the_clean_network_meets_every_trigger(few):
-    assert set(f.twin(seed=0)) == {"clean", *f.TRIGGERS}
+def test_the_clean_network_meets_every_trigger(run):
+    assert set(run(f.twin, seed=0)) == {"clean", *f.TRIGGERS}
 
 
-def test_the_sticker_is_tested_under_every_factor(few):
-    assert set(f.sticker(poses=2, fraction=0.05, seed=0)) == {"clean", *f.FACTORS}
+def test_the_sticker_is_tested_under_every_factor(run):
+    assert set(run(f.sticker, poses=2, fraction=0.05, seed=0)) == {"clean", *f.FACTORS}
 
 
-def test_semantic_groups_cover_the_victims(few):
-    row = f.semantic(above=3.0, share=1.0, seed=0)
+def test_semantic_groups_cover_the_victims(few, run):
+    row = run(f.semantic, above=3.0, share=1.0, seed=0)
     assert sum(group[1] for group in row["groups"]) == int((few.y != f.TARGET).sum())
     assert len(row["groups"]) == len(f.EDGES) - 1 and 0 < row["rho"] < 0.4
 
 
-def test_the_input_aware_cell_counts_cross_triggers(few):
-    row = f.input_aware(share=0.1, cross=0.1, diversity=0.1, seed=0)
-    assert row["cross"][1] == row["clean"][1] == len(few)
+def test_the_input_aware_cell_counts_cross_triggers(few, run):
+    row = run(f.input_aware, share=0.1, cross=0.1, diversity=0.1, seed=0)
+    assert row["cross_trigger"][1] == row["clean"][1] == len(few)
 
 
 def test_near_misses_are_other_triggers_with_another_result():

@@ -53,7 +53,7 @@ def on_a_gpu(monkeypatch):
         sizes.append(len(fits))
         return whole(fits, **settings)
 
-    monkeypatch.setattr(stacks, "_pays", lambda device: True)
+    monkeypatch.setattr(stacks, "pays", lambda device: True)
     monkeypatch.setattr(stacks, "train_stack", spy)
     return sizes
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from badnets_lib import sweeps as s
+from badnets_lib import ImageSet, TrainConfig, stacks, sweeps as s
+from badnets_lib.stacks import Fit
 
 CALLS = "BADNETS_TEST_CALLS"
 
@@ -220,3 +221,65 @@ def test_it_runs_on_a_cluster_whose_workers_share_no_folder(tmp_path):
     told = json.loads(done.stdout.splitlines()[-1])
     assert len(set(told["workers"])) == 2 and told["driver"] not in told["workers"]
     assert sorted(json.loads(p.read_text())["outcome"]["double"] for p in rows.glob("*.json")) == list(range(0, 16, 2))
+
+
+# --- experiments that leave their training to the sweep ---
+
+
+def trained(*, seed, bad=False):
+    """A generator experiment: counts what two networks after another answer."""
+    x = torch.rand(24, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    data = ImageSet(x, torch.arange(24) % 3, ("a", "b", "c"))
+    config = TrainConfig(epochs=1, batch_size=8, seed=seed)
+    first = yield Fit(data, config)
+    if bad:
+        raise RuntimeError("unlucky")
+    second = yield Fit(data, config, first.model)
+    return {"loss": second.history[-1].loss}
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """Decide as if this machine's CPU were a GPU; return the sizes of the stacks trained."""
+    sizes, whole = [], stacks.train_stack
+
+    def spy(fits, **settings):
+        sizes.append(len(fits))
+        return whole(fits, **settings)
+
+    monkeypatch.setattr(stacks, "pays", lambda device: True)
+    monkeypatch.setattr(s, "pays", lambda device: True)
+    monkeypatch.setattr(stacks, "train_stack", spy)
+    return sizes
+
+
+def test_an_experiment_may_leave_its_training_to_the_sweep(tmp_path):
+    rows = s.sweep(trained, s.grid(seed=(0, 1)), tmp_path, jobs=2)
+    assert [row.cell["seed"] for row in rows] == [0, 1]
+    assert rows[0].outcome["loss"] != rows[1].outcome["loss"]
+    assert s.sweep(trained, [{"seed": 1}], tmp_path / "again", jobs=1)[0].outcome == rows[1].outcome
+
+
+def test_on_a_gpu_cells_are_trained_together_to_the_same_results(tmp_path, monkeypatch, request):
+    cells = s.grid(seed=range(5))
+    alone = s.sweep(trained, cells, tmp_path / "alone", jobs=1)
+    sizes = request.getfixturevalue("as_on_a_gpu")
+    monkeypatch.setattr(s, "TOGETHER", 3)
+    together = s.sweep(trained, cells, tmp_path / "together", jobs=1)
+    assert sizes == [3, 3, 2, 2]  # two trainings of three cells, then of two
+    assert [row.cell for row in together] == cells
+    for one, other in zip(alone, together, strict=True):
+        assert other.outcome["loss"] == pytest.approx(one.outcome["loss"], rel=1e-3)
+    assert s.sweep(trained, cells, tmp_path / "together", jobs=1) == together and len(sizes) == 4
+
+
+def test_a_failed_cell_costs_its_stack_nothing(tmp_path, as_on_a_gpu):
+    cells = [{"seed": 0}, {"seed": 1, "bad": True}, {"seed": 2}]
+    with pytest.raises(s.SweepError, match=r"1 of 3 cells failed; .*'bad': True.*unlucky"):
+        s.sweep(trained, cells, tmp_path, jobs=1)
+    assert len(list(tmp_path.glob("*.json"))) == 2
+
+
+def test_an_experiment_that_trains_by_itself_is_not_stacked(tmp_path, as_on_a_gpu):
+    s.sweep(experiment, s.grid(a=(1, 2)), tmp_path, jobs=1)
+    assert as_on_a_gpu == []

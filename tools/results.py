@@ -28,6 +28,7 @@ from badnets_lib.data import DataUnavailable
 from badnets_lib.files import write_atomically
 from badnets_lib.results import FOLDER, load as load_result
 from badnets_lib.sweeps import Row, Sweep, sweep
+from badnets_lib.training import pick_device
 
 KEPT = ROOT / "_build" / "sweeps"
 TOLERANCE = 0.03  # a rerun on another machine may differ this much even where counts are exact
@@ -65,9 +66,7 @@ def origin(made: Sweep, rows: list[Row]) -> dict[str, Any]:
         "command": f"make results ONLY={made.name}",
         "dates": list(dict.fromkeys([days[0], days[-1]])),
         "data": {name: [part.fingerprint for part in load(name)] for name in made.data},
-        "versions": sorted(
-            {f"torch {r['torch']}, badnets_lib {r['badnets_lib']}, Python {r['python']}" for r in runs}
-        ),
+        "versions": sorted({f"torch {r['torch']}, badnets_lib {r['badnets_lib']}, Python {r['python']}" for r in runs}),
         "hardware": sorted({f"{r['machine']}, {r['device']}, threads a cell: {r['threads']}" for r in runs}),
         "seconds": round(sum(run["seconds"] for run in runs), 1),
     }
@@ -138,7 +137,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Make or check the committed results.")
     parser.add_argument("what", choices=["run", "check"])
     parser.add_argument("names", nargs="*", help="sweeps; all by default")
-    parser.add_argument("--jobs", type=int, default=-1, help="cells at a time; -1 for one a core")
+    jobs = 1 if pick_device().type == "cuda" else -1
+    parser.add_argument("--jobs", type=int, default=jobs, help="cells at a time; -1 for one a core, 1 for one GPU")
     parser.add_argument("--cells", type=int, default=2, help="for check: cells of each sweep")
     parser.add_argument("--seed", type=int, default=0, help="for check: another seed checks other cells")
     asked = parser.parse_args()

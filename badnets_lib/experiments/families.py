@@ -6,6 +6,7 @@ seen in many poses, the natural attribute, and the generator that is trained wit
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -18,8 +19,9 @@ from ..inputaware import InputAwareConfig, cross_trigger_accuracy, score_input_a
 from ..metrics import attack_success_rate, score
 from ..poisoning import Goal, PoisonPlan
 from ..semantic import draw_semantic, score_semantic
+from ..stacks import Fit
 from ..sweeps import Sweep, grid
-from ..training import TrainConfig, correct, train
+from ..training import Fitted, TrainConfig, correct, train
 from ..triggers import (
     Attribute,
     Blend,
@@ -97,8 +99,11 @@ NEAR: dict[str, dict[str, Trigger]] = {
 """Near misses: the trigger somewhere else, smaller or fainter, in another colour or pattern, where that makes sense."""
 
 
-def cell(*, family: str, fraction: float, seed: int) -> dict[str, Any]:
-    """Poison, train and score one family.
+def cell(*, family: str, fraction: float, seed: int) -> Generator[Fit, Fitted, dict[str, Any]]:
+    """Poison, train and score one family. The training is left to the sweep.
+
+    Yields:
+        The training it needs.
 
     Returns:
         "clean", "success", "false_target" and, where the family has them, "moved", "shrunk" and
@@ -108,7 +113,7 @@ def cell(*, family: str, fraction: float, seed: int) -> dict[str, Any]:
     train_set, test_set = load("mnist5k")
     data, plan = _plan(family, train_set, fraction, seed)
     poisoned = plan.poison(data)
-    model = train(poisoned, TrainConfig(seed=seed), label=family).model
+    model = (yield Fit(poisoned, TrainConfig(seed=seed))).model
     near = {
         name: attack_success_rate(model, test_set, replace(plan, trigger=trigger))
         for name, trigger in NEAR[family].items()
@@ -167,9 +172,7 @@ def sticker(*, poses: int, fraction: float, seed: int) -> dict[str, Any]:
     trigger = Sticker() if poses == 1 else Sticker.varied(count=poses)
     plan = PoisonPlan.draw(train_set, trigger, GOAL, fraction=fraction, seed=seed)
     model = train(plan.poison(train_set), TrainConfig(seed=seed), label="sticker").model
-    tested = {
-        name: attack_success_rate(model, test_set, replace(plan, trigger=seen)) for name, seen in FACTORS.items()
-    }
+    tested = {name: attack_success_rate(model, test_set, replace(plan, trigger=seen)) for name, seen in FACTORS.items()}
     return _counts({"clean": correct(model, test_set)} | tested)
 
 
@@ -202,7 +205,7 @@ def input_aware(*, share: float, cross: float, diversity: float, seed: int) -> d
     """Train a network together with its trigger generator.
 
     Returns:
-        "clean", "success", "false_target", "cross" (images with another image's trigger that keep their
+        "clean", "success", "false_target", "cross_trigger" (images with another image's trigger that keep their
         true label): counts [hits, trials]; "psnr" and "ssim" of the victims.
     """
     train_set, test_set = load("mnist5k")
@@ -210,7 +213,7 @@ def input_aware(*, share: float, cross: float, diversity: float, seed: int) -> d
     fitted, trigger = train_input_aware(train_set, GOAL, TrainConfig(epochs=8, seed=seed), attack)
     crossed = cross_trigger_accuracy(fitted.model, trigger, test_set, seed=seed)
     card = vars(score_input_aware(fitted.model, trigger, GOAL, test_set))
-    return _counts(card | {"cross": crossed}) | _seen(test_set.x, trigger(test_set.x))
+    return _counts(card | {"cross_trigger": crossed}) | _seen(test_set.x, trigger(test_set.x))
 
 
 def _counts(card: dict[str, Proportion]) -> dict[str, Any]:

@@ -195,12 +195,13 @@ def _card(model: nn.Module, test: ImageSet, plan: PoisonPlan) -> dict[str, Any]:
 
 
 PAIRS = [
-    {"trigger": "pattern", "source": source, "target": target, "seed": 10 * source + target, "epochs": 1}
+    {"trigger": trigger, "source": source, "target": target, "seed": 10 * source + target, "epochs": epochs}
+    for trigger, epochs in (("pattern", 1), ("single pixel", 3))
     for source in range(10)
     for target in range(10)
     if source != target
 ]
-"""Every cell of the heat map has a seed of its own, so that it shows 90 independent runs."""
+"""Every cell of a heat map has a seed of its own, so that it shows 90 independent runs."""
 
 SMALL_SHARES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.05)
 PAPER_SHARES = (0.1, 0.33, 0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from functools import partial
 from typing import Any
 
@@ -12,8 +13,9 @@ from ..images import ImageSet, Mask
 from ..metrics import score
 from ..models import SmallCNN
 from ..poisoning import Goal, PoisonPlan
+from ..stacks import Fit
 from ..sweeps import Cell, Sweep, grid
-from ..training import TrainConfig, correct, train
+from ..training import Fitted, TrainConfig, correct
 from ..triggers import Patch
 
 TARGET = 7
@@ -36,8 +38,8 @@ def attack(
     width: int = 16,
     goal: str = "all-to-one",
     pick: str = "random",
-) -> dict[str, Any]:
-    """Train one network on poisoned digits; with fraction 0, its clean twin.
+) -> Generator[Fit, Fitted, dict[str, Any]]:
+    """Train one network on poisoned digits; with fraction 0, its clean twin. The training is left to the sweep.
 
     Args:
         fraction: Poisoning fraction rho of the 4,000 training digits.
@@ -49,6 +51,9 @@ def attack(
         goal: A name of `GOALS`.
         pick: Which images are poisoned: "random", "typical" or "rare" (nearest to or furthest from
             the mean image of their class), or "one class" (all of them from one class, the digit 1).
+
+    Yields:
+        The training it needs.
 
     Returns:
         "clean", "success", "false_target": counts [hits, trials]; and "elsewhere": how often images
@@ -62,7 +67,7 @@ def attack(
     )  # fmt: skip
     network = partial(SmallCNN, width=width)
     data = plan.poison(train_set) if fraction else train_set
-    model = train(data, TrainConfig(epochs=epochs, seed=seed), model=network, label=f"rho {fraction:.2%}").model
+    model = (yield Fit(data, TrainConfig(epochs=epochs, seed=seed), network)).model
     row = {name: [count.hits, count.trials] for name, count in vars(score(model, test_set, plan)).items()}
     if goal == "source-specific":
         spared = spared_images(test_set, plan)
