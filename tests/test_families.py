@@ -21,7 +21,7 @@ f_config = f.TrainConfig
 @pytest.fixture
 def run(few, tmp_path):
     """Run one cell as a sweep does."""
-    return lambda experiment, **cell: sweep(experiment, [cell], tmp_path / str(len(cell)), jobs=1)[0].outcome
+    return lambda experiment, **cell: sweep(experiment, [cell], tmp_path / str(cell), jobs=1)[0].outcome
 
 
 @pytest.mark.parametrize("family", ["patch", "warp", "clean-label, harder"])
@@ -47,6 +47,8 @@ def test_semantic_groups_cover_the_victims(few, run):
     row = run(f.semantic, above=3.0, share=1.0, seed=0)
     assert sum(group[1] for group in row["groups"]) == int((few.y != f.TARGET).sum())
     assert len(row["groups"]) == len(f.EDGES) - 1 and 0 < row["rho"] < 0.4
+    control = run(f.semantic, above=3.0, share=0.0, seed=0)
+    assert control["rho"] == 0 and control["success"][0] < row["success"][0]
 
 
 def test_the_input_aware_cell_counts_cross_triggers(few, run):

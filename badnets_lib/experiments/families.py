@@ -181,7 +181,7 @@ EDGES = (0.0, 2.0, 2.5, 2.9, 3.2, 3.6, 9.0)
 
 
 def semantic(*, above: float, share: float, seed: int) -> dict[str, Any]:
-    """Relabel a share of the digits with thick strokes.
+    """Relabel a share of the digits with thick strokes; with share 0, none: the control.
 
     Returns:
         "rho", "clean", "success", "false_target", and "groups": victims read as the target in every
@@ -190,15 +190,19 @@ def semantic(*, above: float, share: float, seed: int) -> dict[str, Any]:
     train_set, test_set = load("mnist5k")
     attribute = Attribute("thickness", above)
     every = draw_semantic(train_set, attribute, GOAL)
-    plan = draw_semantic(train_set, attribute, GOAL, fraction=share * every.fraction, seed=seed)
-    model = train(plan.poison(train_set), TrainConfig(seed=seed), label="semantic").model
+    plan = draw_semantic(train_set, attribute, GOAL, fraction=share * every.fraction, seed=seed) if share else every
+    data = plan.poison(train_set) if share else train_set
+    model = train(data, TrainConfig(seed=seed), label="semantic").model
     victims = plan.victims(test_set)
     thickness = stroke_thickness(victims.x)
     groups = [
         _counts({"reached": correct(model, victims[(thickness > low) & (thickness <= high)])})["reached"]
         for low, high in pairwise(EDGES)
     ]
-    return _counts(vars(score_semantic(model, test_set, plan))) | {"rho": plan.fraction, "groups": groups}
+    return _counts(vars(score_semantic(model, test_set, plan))) | {
+        "rho": plan.fraction if share else 0.0,
+        "groups": groups,
+    }
 
 
 def input_aware(*, share: float, cross: float, diversity: float, seed: int) -> dict[str, Any]:
@@ -233,7 +237,7 @@ INPUT_AWARE = (
     *grid(share=(6 / 64,), cross=(0.0,), diversity=(0.1, 0.0), seed=SEEDS),
 )
 SEMANTIC = (
-    *grid(above=(3.2,), share=(0.1, 0.25, 0.5, 0.75, 1.0), seed=SEEDS),
+    *grid(above=(3.2,), share=(0.0, 0.1, 0.25, 0.5, 0.75, 1.0), seed=SEEDS),
     *grid(above=(3.5, 4.0), share=(1.0,), seed=SEEDS),
 )
 
