@@ -66,6 +66,12 @@ globalThis.bnLab ??= (() => {
     "bn-train": ["core.js", "images.js", "files.js", "page.js", "plans.js", "worker.js", "train.js"],
   };
 
+  const DATA = {
+    "bn-draw": ["beside.js", "triggers.js"],
+    "bn-quiz": ["six.js", "triggers.js"],
+    "bn-train": ["digits.js", "triggers.js"],
+  };
+
   function bring(element) {
     bnLab.load(...SCRIPTS[element.localName]).catch((error) => {
       element.prepend(Object.assign(document.createElement("p"), { textContent: `The lab cannot start: ${error.message}.` }));
@@ -80,5 +86,17 @@ globalThis.bnLab ??= (() => {
     }
   }, { rootMargin: "400px" });
 
-  for (const element of document.querySelectorAll(Object.keys(SCRIPTS).join())) near.observe(element);
+  /** On a page of a web server that has a lab: keep what it loads for a visit without a connection. */
+  async function stayOffline() {
+    await navigator.serviceWorker.register(new URL("../../offline.js", bnLab.base));
+    const { active } = await navigator.serviceWorker.ready;
+    const files = [...new Set(elements.flatMap(({ localName }) => [...SCRIPTS[localName], ...DATA[localName]]))];
+    const loaded = performance.getEntriesByType("resource").map(({ name }) => name).filter((name) => name.startsWith(location.origin));
+    active.postMessage([location.href.split("#")[0], ...loaded, ...["lab.css", ...files].map((file) => bnLab.base + file)]);
+  }
+
+  const elements = [...document.querySelectorAll(Object.keys(SCRIPTS).join())];
+  elements.forEach((element) => near.observe(element));
+  const served = location.protocol.startsWith("http") && "serviceWorker" in navigator;
+  if (served && elements.length) addEventListener("load", () => stayOffline().catch(() => {})); // without it, all but this works
 })();

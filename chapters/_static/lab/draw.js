@@ -6,7 +6,7 @@
   const { Pad } = bnLab.use("pad");
   const { unpacked, halves, images } = bnLab.use("files");
   const { make, button, field, choice, table, counted, percent, paint, Element, data, triggers } = bnLab.use("page");
-  const SIDES = { clean: "Clean network", backdoored: "Backdoored network" };
+  const SIDES = { clean: "Clean", backdoored: "Backdoored" };
   const ROWS = { plain: "without a trigger", home: "its trigger, in its place", away: "another trigger or place" };
 
   class Draw extends Element {
@@ -52,7 +52,7 @@
       const bars = make("dl", { className: "bars" });
       const maps = make("canvas", { className: "maps", role: "img" });
       const node = make("div", { className: side }, make("h3", { className: side }, title), answer, bars,
-        make("figure", {}, maps, make("figcaption", {}, "What its first layer sees: eight filters")));
+        make("figure", {}, maps, make("figcaption", {}, "What its first layer sees, through eight filters")));
       return { node, answer, bars, maps };
     }
 
@@ -128,7 +128,7 @@
       };
       const rows = Object.entries(ROWS).map(([row, text]) =>
         [`${row === "plain" ? "Clean accuracy" : "ASR"}, ${text}`, cell(row, "clean"), cell(row, "backdoored")]);
-      this.score.replaceChildren(table("Your tries, with 95% intervals", ["Your images", ...Object.values(SIDES)], rows),
+      this.score.replaceChildren(table("Your tries, with 95% intervals", ["Your images", "Clean network", "Backdoored network"], rows),
         make("p", { className: "quiet" }, "Images that already are the target are no victims and do not count for the ASR. Few tries make wide intervals."));
     }
   }

@@ -45,7 +45,7 @@ bnLab.define("pad", ["core", "images", "page"], ({ SIDE, PIXELS }, images, page)
       return make("div", { className: "pair" },
         make("figure", {}, this.paper, make("figcaption", {}, "Draw a digit here")),
         make("figure", {}, make("div", { className: "view" }, this.view, this.frame),
-          make("figcaption", {}, "What the networks get: 28 by 28 pixels, centred and scaled as MNIST’s digits were. Tap or drag to lay the trigger.")));
+          make("figcaption", {}, "What the networks get, centred and scaled like MNIST. Drag the trigger here.")));
     }
 
     tools(trigger) {

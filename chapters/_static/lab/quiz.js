@@ -38,7 +38,7 @@
 
     row({ title, clean: [hits, trials] }, place) {
       const said = make("strong", { className: "said" });
-      const guess = make("fieldset", { className: "row", onchange: () => this.guessed() }, make("legend", {}, title),
+      const guess = make("fieldset", { className: "guess", onchange: () => this.guessed() }, make("legend", {}, title),
         ...GUESSES.map((text) => make("label", { className: "tick" },
           make("input", { type: "radio", name: `network-${place}`, value: text }), text)));
       const node = make("div", {}, guess, make("p", { className: "quiet" }, "Answers ", said, `. Clean accuracy ${counted({ hits, trials })}.`));

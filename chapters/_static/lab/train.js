@@ -213,7 +213,7 @@
 
     draw(points, epochs) {
       this.figure.replaceChildren(curves(points, epochs),
-        make("p", { className: "quiet" }, "Squares and dashes are the ASR, circles and full lines clean accuracy; on every fourth test digit while it runs."));
+        make("p", { className: "quiet" }, "Squares and dashes are the ASR, circles and full lines clean accuracy; on every eighth test digit while it runs."));
     }
 
     /** Stamped test digits, and what the network makes of them at the moment. */

@@ -8,6 +8,7 @@ bnLab.define("worker", ["core", "images", "files", "plans"], (core, { stamped },
   const REPAIR = { batch: 10, lr: 0.001, decay: 0, epochs: 10 };
   const PATIENCE = 12; // milliseconds of work between two looks at the port
   const PREVIEWS = 8;
+  const LOOK = 8; // while it trains, every eighth test digit is asked
 
   /** @typedef {{hits: number, trials: number}} Count */
 
@@ -137,10 +138,10 @@ bnLab.define("worker", ["core", "images", "files", "plans"], (core, { stamped },
       return this.job !== job;
     }
 
-    /** A quick look for the curves: every fourth test digit, and the answers to a few stamped ones. */
+    /** A quick look for the curves: some test digits, and the answers to a few stamped ones. */
     tell(epoch, network) {
       const { victims, triggered } = this.attack;
-      const every = (count) => Array.from({ length: Math.ceil(count / 4) }, (_, at) => 4 * at);
+      const every = (count) => Array.from({ length: Math.ceil(count / LOOK) }, (_, at) => LOOK * at);
       const { x, y } = this.sets.test;
       const clean = count(every(y.length), (at) => network.answer(x, at) === y[at]);
       const success = count(every(victims.length), (at) => network.answer(triggered, at) === this.attack.setting.target);
