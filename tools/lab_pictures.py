@@ -1,6 +1,6 @@
 """The pictures that stand for the browser lab where no script runs: in print, on Colab, with scripts off.
 
-    python tools/lab_pictures.py   draws chapters/images/lab_*.png from the committed networks, and one short training
+python tools/lab_pictures.py   draws chapters/images/lab_*.png from the committed networks, and one short training
 """
 
 from __future__ import annotations
