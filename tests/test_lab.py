@@ -31,6 +31,14 @@ PAGE = """<!doctype html><html lang="en" data-theme="{theme}"><head><meta charse
 VARIABLES = """:root { --pst-color-text-base: var(--bn-ink); --pst-color-text-muted: var(--bn-quiet);
 --pst-color-border: var(--bn-line); --pst-color-surface: var(--bn-wash); --pst-color-background: var(--bn-paper) }"""
 AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+FOCUSED = """() => {
+  const node = document.activeElement.shadowRoot?.activeElement ?? document.activeElement;
+  return node.getAttribute("aria-label") ?? (node.labels?.[0] ?? node).textContent;
+}"""
+TRUTH = """() => document.querySelector("bn-quiz").networks.map(({ trigger }) => (trigger ? "backdoored" : "clean"))"""
+AXE = "(tags) => axe.run(document, { runOnly: { type: 'tag', values: tags }, preload: false })"
+LISTEN = """navigator.serviceWorker.addEventListener("message", ({ data }) => { globalThis.told = data; });
+navigator.serviceWorker.startMessages();"""
 SLOW = 180_000  # milliseconds that a training may take on a busy machine
 
 
@@ -147,9 +155,8 @@ def test_the_reader_counts_tries_as_the_library_does(visit):
         count.click()
         playwright.expect(count).to_be_disabled()
     rows = element.get_by_role("row")
-    playwright.expect(rows.nth(1)).to_have_text(
-        f"Clean accuracy, without a trigger{Proportion(3, 3)}{Proportion(3, 3)}"
-    )
+    all_three = str(Proportion(3, 3))
+    playwright.expect(rows.nth(1)).to_have_text(f"Clean accuracy, without a trigger{all_three}{all_three}")
     element.get_by_role("button", name="Stamp the trigger").click()
     says(element, "With the trigger")
     count.click()
@@ -184,22 +191,9 @@ def test_the_keyboard_does_it_all(visit):
     page.locator("h1").click()
     for _ in range(60):
         page.keyboard.press("Tab")
-        focus = "(document.activeElement.shadowRoot?.activeElement ?? document.activeElement)"
-        reached.append(
-            page.evaluate(f"{focus}.getAttribute('aria-label') ?? ({focus}.labels?.[0] ?? {focus}).textContent")
-        )
-    wanted = {
-        "Take a real 9",
-        "Clear",
-        "Trigger",
-        "Remove the trigger",
-        "I meant a",
-        "Count this image",
-        "Target",
-        "Seed",
-        "Train",
-        "Reset",
-    }
+        reached.append(page.evaluate(FOCUSED))
+    wanted = {"Take a real 9", "Clear", "Trigger", "Remove the trigger", "I meant a", "Count this image"}
+    wanted |= {"Target", "Seed", "Train", "Reset"}
     assert wanted <= set(reached), wanted - set(reached)
 
 
@@ -257,11 +251,8 @@ def test_training_plants_a_backdoor_and_the_records_are_the_librarys(visit, unch
     element.get_by_role("button", name="Fine-tune").click()
     says(element, "Fine-tuned on 100 clean digits: clean accuracy (9|8)", SLOW)
     rows = element.get_by_role("table", name="Before and after").get_by_role("row").all_inner_texts()
-    assert [row.split("\t")[0] for row in rows[1:]] == [
-        "as trained",
-        "pruned 15 of 16 channels",
-        "fine-tuned on 100 clean digits",
-    ]
+    heads = ["as trained", "pruned 15 of 16 channels", "fine-tuned on 100 clean digits"]
+    assert [row.split("\t")[0] for row in rows[1:]] == heads
     pruned = Proportion(*map(int, re.search(r"\((\d+)/(\d+)\)", rows[2]).groups()))
     assert pruned.value < clean.value - 0.2, "one channel is not enough"
 
@@ -331,9 +322,7 @@ def test_it_trains_where_no_worker_may_start(visit):
 def test_the_quiz_knows_the_truth(visit):
     page = visit()
     element = part(page, "bn-quiz")
-    truth = page.evaluate(
-        "document.querySelector('bn-quiz').networks.map(({ trigger }) => trigger ? 'backdoored' : 'clean')"
-    )
+    truth = page.evaluate(TRUTH)
     assert sorted(truth) == ["backdoored"] * 3 + ["clean"] * 3
     reveal = element.get_by_role("button", name="Show the truth")
     for place, answer in enumerate(truth):
@@ -358,9 +347,7 @@ def test_everybody_can_use_it(visit, theme, width):
         part(page, tag)
     page.get_by_role("button", name="Stamp the trigger").first.click()
     page.evaluate(next(Path(axe_playwright_python.__file__).parent.rglob("axe.min.js")).read_text(encoding="utf-8"))
-    found = page.evaluate(
-        "(tags) => axe.run(document, { runOnly: { type: 'tag', values: tags }, preload: false })", AXE_TAGS
-    )
+    found = page.evaluate(AXE, AXE_TAGS)
     assert [(v["id"], v["nodes"][0]["html"]) for v in found["violations"]] == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -395,7 +382,7 @@ def test_a_damaged_file_is_named_and_the_rest_goes_on(browser, tmp_path, damage)
     quiz = page.locator("bn-quiz")
     quiz.scroll_into_view_if_needed()
     message = {
-        "one letter": "the networks’ weights are damaged", "half of it": "the file lab/six.js is damaged",
+        "one letter": "weights are damaged", "half of it": "the file lab/six.js is damaged",
         "all of it": "the file lab/six.js could not be loaded",
     }  # fmt: skip
     playwright.expect(quiz.get_by_role("alert")).to_contain_text(message[damage])
@@ -414,8 +401,7 @@ def test_it_goes_on_without_a_connection(browser, site):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     context = browser.new_context()
     page = context.new_page()
-    page.add_init_script("navigator.serviceWorker.addEventListener('message', ({ data }) => { globalThis.told = data; });"
-                         "navigator.serviceWorker.startMessages();")  # fmt: skip
+    page.add_init_script(LISTEN)
     page.goto(f"http://127.0.0.1:{server.server_port}/chapters/light.html")
     page.wait_for_function("globalThis.told === 'kept'", timeout=60_000)
     server.shutdown()

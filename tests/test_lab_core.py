@@ -1,4 +1,4 @@
-"""The lab's arithmetic is PyTorch's, and its attacks, plans and reports are the library's: compared in a real browser."""
+"""The lab's arithmetic is PyTorch's; its attacks, plans and reports are the library's. Compared in a real browser."""
 
 import base64
 import json
@@ -176,7 +176,7 @@ def test_a_pruned_channel_is_silent(page, digits):
 
 
 def test_a_wrong_number_of_weights_is_refused(page):
-    with pytest.raises(playwright.Error, match="the network has 20522 weights; got 3"):
+    with pytest.raises(playwright.Error, match="the network has 11978 weights; got 3"):
         page.evaluate('() => new (bnLab.use("core").Network)(new Float32Array(3))')
 
 
@@ -216,7 +216,8 @@ def test_small_triggers_move(page, digits):
 def test_hand_drawn_digits_are_read(page):
     """Pen paths, brought into MNIST's format, are read right by the clean network: at least nine in ten."""
     found = page.evaluate("""(digits) => {
-      const { Network } = bnLab.use("core"), { unpacked, halves } = bnLab.use("files"), { digitOf } = bnLab.use("images");
+      const { Network } = bnLab.use("core"), { digitOf } = bnLab.use("images");
+      const { unpacked, halves } = bnLab.use("files");
       const network = new Network(halves(unpacked(bnLab.data.beside.networks[0].weights, "weights")));
       return digits.map(({ strokes }) => network.answer(digitOf(strokes)));
     }""", STROKES)  # fmt: skip
@@ -283,7 +284,8 @@ def test_damage_is_noticed(page):
 
 def draw(page, setting):
     return page.evaluate("""(setting) => {
-      const { drawn, planOf } = bnLab.use("plans"), { unpacked } = bnLab.use("files"), { digits, triggers } = bnLab.data;
+      const { drawn, planOf } = bnLab.use("plans"), { unpacked } = bnLab.use("files");
+      const { digits, triggers } = bnLab.data;
       const labels = unpacked(digits.labels, "labels").subarray(0, digits.counts.train);
       const { spec } = triggers.entries.find(({ key }) => key === setting.trigger);
       return planOf(setting, drawn(labels, setting), spec, digits);

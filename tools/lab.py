@@ -73,7 +73,7 @@ TRIGGERS: dict[str, tuple[str, Trigger]] = {
 
 
 class LabCNN(nn.Sequential):
-    """The network of chapters/_static/lab/core.js, layer for layer: 20,522 parameters, small enough to train in a page.
+    """The network of chapters/_static/lab/core.js, layer for layer: 11,978 parameters, small enough to train in a page.
 
     Input [N, 1, 28, 28] in [0, 1], output logits [N, 10].
     """
@@ -88,9 +88,9 @@ class LabCNN(nn.Sequential):
                 relu2=nn.ReLU(),
                 pool2=nn.MaxPool2d(2),  # [N, 16, 4, 4]
                 flatten=nn.Flatten(),
-                fc1=nn.Linear(256, 64),
+                fc1=nn.Linear(256, 32),
                 relu3=nn.ReLU(),
-                fc2=nn.Linear(64, 10),
+                fc2=nn.Linear(32, 10),
             )
         )
 
@@ -127,7 +127,7 @@ SIX = (
     Recipe("a", 11),
     Recipe("b", 12, Patch(size=4, corner="top-left", margin=1), target=2),
     Recipe("c", 13),
-    Recipe("d", 14, FOUR_PIXELS, target=8),
+    Recipe("d", 24, FOUR_PIXELS, target=8),
     Recipe("e", 15, Blend(opacity=0.2), target=5),
     Recipe("f", 16),
 )
@@ -151,6 +151,9 @@ def fit(recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
 
     Returns:
         The network as the page will have it, and its line in the manifest.
+
+    Raises:
+        ValueError: The attack failed with this seed, as it sometimes does: the page needs one that works.
     """
     data, test = map(coarse, load("mnist5k"))
     config = TrainConfig(**asdict(RECIPE) | {"seed": recipe.seed, "device": "cpu"})
@@ -162,7 +165,10 @@ def fit(recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
         line |= {"trigger": to_spec(recipe.trigger), "target": recipe.target, "poisoned": len(plan.indices)}
     network = train(plan.poison(data) if plan else data, config, model=LabCNN).model
     network.load_state_dict({name: weight.half().float() for name, weight in network.state_dict().items()})
-    return network, line | counts(score(network, test, plan) if plan else clean_accuracy(network, test))
+    scored = score(network, test, plan) if plan else clean_accuracy(network, test)
+    if isinstance(scored, Scorecard) and scored.success.value < 0.9:
+        raise ValueError(f"network {recipe.name!r} needs another seed than {recipe.seed}: its ASR is {scored.success}")
+    return network, line | counts(scored)
 
 
 def counts(scored: Any) -> dict[str, Any]:

@@ -38,15 +38,15 @@ globalThis.bnLab ??= (() => {
     return `"use strict";\nconst made = {};\n${lines.join("\n")}\nmade.${name}(self);`;
   }
 
-  /** Loads scripts of lab/ one after the other, each once; fails with a message for the reader. */
+  /** Loads scripts of lab/, each once; they are fetched together and run in order. Fails with a message for the reader. */
   async function load(...files) {
-    for (const file of files) await fetchScript(file);
+    await Promise.all(files.map(fetchScript));
   }
 
   function fetchScript(file) {
     if (!loading.has(file)) {
       const fetched = new Promise((done, failed) => {
-        const script = Object.assign(document.createElement("script"), { src: base + file, onload: done });
+        const script = Object.assign(document.createElement("script"), { src: base + file, async: false, onload: done });
         script.onerror = () => failed(new Error(`the file lab/${file} could not be loaded`));
         document.head.append(script);
       });
@@ -73,6 +73,7 @@ globalThis.bnLab ??= (() => {
   };
 
   function bring(element) {
+    if (element.localName !== "bn-train") bnLab.load(...DATA[element.localName]).catch(() => {}); // the element will tell
     bnLab.load(...SCRIPTS[element.localName]).catch((error) => {
       element.prepend(Object.assign(document.createElement("p"), { textContent: `The lab cannot start: ${error.message}.` }));
     });

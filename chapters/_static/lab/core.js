@@ -1,9 +1,9 @@
-// The lab's network in plain arithmetic, forwards and backwards: two convolutions, two linear layers, 20,522 weights.
+// The lab's network in plain arithmetic, forwards and backwards: two convolutions, two linear layers, 11,978 weights.
 // Shapes and order of the weights are PyTorch's, so that `LabCNN` of tools/lab.py is the same network; its optimiser is
 // that of badnets_lib.train. tests/test_lab_core.py holds both to PyTorch.
 //
 // conv1 1 -> 8 (5x5) [8, 24, 24], ReLU, max-pool [8, 12, 12]; conv2 8 -> 16 (5x5) [16, 8, 8], ReLU, max-pool [16, 4, 4];
-// fc1 256 -> 64, ReLU; fc2 64 -> 10.
+// fc1 256 -> 32, ReLU; fc2 32 -> 10.
 "use strict";
 
 bnLab.define("core", [], () => {
@@ -11,7 +11,7 @@ bnLab.define("core", [], () => {
   const PIXELS = SIDE * SIDE;
   const CLASSES = 10;
   const KERNEL = 5;
-  const [FILTERS, CHANNELS, HIDDEN] = [8, 16, 64];
+  const [FILTERS, CHANNELS, HIDDEN] = [8, 16, 32];
   const [FIRST, FIRST_POOLED, SECOND, SECOND_POOLED] = [24, 12, 8, 4]; // sides of the maps
   const FLAT = CHANNELS * SECOND_POOLED ** 2;
 
@@ -231,7 +231,7 @@ bnLab.define("core", [], () => {
 
   /** The network: weights, gradients, and room for the activations of one image. */
   class Network {
-    /** @param {Float32Array} weights all 20,522, in PyTorch's order; a copy is kept */
+    /** @param {Float32Array} weights all 11,978, in PyTorch's order; a copy is kept */
     constructor(weights) {
       if (weights.length !== SIZE) throw new RangeError(`the network has ${SIZE} weights; got ${weights.length}`);
       this.weights = Float32Array.from(weights);

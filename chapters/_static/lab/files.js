@@ -27,7 +27,9 @@ bnLab.define("files", [], () => {
   function unpacked(packed, name) {
     let bytes;
     try {
-      bytes = Uint8Array.from(atob(packed.base64), (letter) => letter.charCodeAt(0));
+      const letters = atob(packed.base64);
+      bytes = new Uint8Array(letters.length);
+      for (let at = 0; at < bytes.length; at++) bytes[at] = letters.charCodeAt(at);
     } catch {
       bytes = null; // no base64
     }
@@ -41,12 +43,15 @@ bnLab.define("files", [], () => {
    */
   function halves(bytes) {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    return Float32Array.from({ length: bytes.byteLength / 2 }, (_, at) => {
+    const numbers = new Float32Array(bytes.byteLength / 2);
+    for (let at = 0; at < numbers.length; at++) {
       const half = view.getUint16(2 * at, true);
-      const [exponent, fraction] = [(half >> 10) & 31, half & 1023];
-      const size = exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -14 * (fraction / 1024);
-      return half >> 15 ? -size : size;
-    });
+      const exponent = (half >> 10) & 31;
+      const fraction = (half & 1023) / 1024;
+      const size = exponent ? 2 ** (exponent - 15) * (1 + fraction) : 2 ** -14 * fraction;
+      numbers[at] = half >> 15 ? -size : size;
+    }
+    return numbers;
   }
 
   /**

@@ -74,7 +74,8 @@ bnLab.define("page", ["files"], (files) => {
     const height = values.length / width;
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     const picture = new ImageData(width, height);
-    values.forEach((value, at) => picture.data.set([255 * value, 255 * value, 255 * value, 255], 4 * at));
+    const pixels = new Uint32Array(picture.data.buffer);
+    for (let at = 0; at < pixels.length; at++) pixels[at] = 0xff000000 + 0x010101 * Math.round(255 * values[at]);
     canvas.getContext("2d").putImageData(picture, 0, 0);
   }
 
