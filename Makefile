@@ -15,7 +15,7 @@ export TQDM_DISABLE := 1
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help book site serve record pages test lint results results-check bench clean
+.PHONY: help book site serve record pages test lint results results-check lab bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -49,6 +49,10 @@ results: $(FULL) ## run the experiments behind badnets_lib/results again (hours;
 
 results-check: $(FULL) ## rerun a few cells of every committed result and compare (SEED=1 for others)
 	$(BIN)/python tools/results.py check $(ONLY) $(if $(SEED),--seed $(SEED))
+
+lab: $(FULL) ## train and export what the browser lab shows (minutes)
+	$(BIN)/python tools/lab.py
+	$(BIN)/python tools/lab_pictures.py
 
 bench: $(FULL) ## measure the library's speed on this machine (RECORD=1 puts it on the status page)
 	$(BIN)/python tools/bench.py $(if $(RECORD),--json tools/bench.json)

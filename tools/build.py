@@ -26,6 +26,7 @@ from status import status_page
 
 GENERATED = ("reference.md", "status.md", "images/lesson.png")
 SCHEMA = "report.schema.json"  # published at the address it gives itself
+OFFLINE = "offline.js"  # a service worker may serve the folder it lies in, and those below
 SKIP = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__", ".jupyter_cache")
 JUPYTER_BOOK = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
 
@@ -101,6 +102,7 @@ def render(source: Path, out: Path) -> Path:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # warnings and errors go to stderr
     front = f"chapters/{contents()[0].name}.html"
     shutil.copy2(ROOT / "badnets_lib" / SCHEMA, site / SCHEMA)
+    shutil.copy2(CHAPTERS / "_static" / "lab" / OFFLINE, site / OFFLINE)
     (site / "index.html").write_text(FRONT.format(title=escape(config()["title"]), front=front), encoding="utf-8")
     return site
 

@@ -294,7 +294,7 @@
     }
   }
 
-  globalThis.bnCalculators = { fixed, wilson, newcombe, fractionText, successText };
+  globalThis.bnCalculators = { fixed, wilson, newcombe, percent, share, fractionText, successText };
   for (const tag of Object.keys(KINDS)) {
     if (!customElements.get(tag)) customElements.define(tag, class extends Calculator {});
   }

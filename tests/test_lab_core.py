@@ -1,0 +1,333 @@
+"""The lab's arithmetic is PyTorch's; its attacks, plans and reports are the library's. Compared in a real browser."""
+
+import base64
+import json
+import os
+import shutil
+import zlib
+
+import jsonschema
+import lab
+import numpy as np
+import pytest
+import torch
+from playwright import sync_api as playwright
+from project import CHAPTERS
+from torch.nn.functional import cross_entropy
+
+from badnets_lib import Patch, PoisonPlan, Report, TrainConfig
+from badnets_lib.reports import schema
+from badnets_lib.training import optimizer_for
+from badnets_lib.triggers import describe, to_spec
+
+SCRIPT = CHAPTERS / "_static" / "lab.js"
+STROKES = json.loads((CHAPTERS.parent / "tests" / "strokes.json").read_text(encoding="utf-8"))["digits"]
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FILES = ["core.js", "images.js", "files.js", "plans.js", "beside.js", "six.js", "triggers.js", "digits.js"]
+SETTING = {"fraction": 0.1, "trigger": "square-3", "target": 7, "sources": [0, 1, 2], "epochs": 4, "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    if BROWSER is None and not os.environ.get("CI"):
+        pytest.skip("no Chromium on this machine")
+    blank = tmp_path_factory.mktemp("page") / "page.html"
+    blank.write_text(f'<!doctype html><title>Core</title><script src="{SCRIPT.as_uri()}"></script>', encoding="utf-8")
+    with playwright.sync_playwright() as engine:
+        chromium = engine.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        page = chromium.new_page()
+        page.goto(blank.as_uri())
+        page.evaluate("""async (files) => {
+          await bnLab.load(...files);
+          globalThis.noise = new Float32Array(bnLab.use("files").unpacked(bnLab.data.triggers.noise, "noise").buffer);
+        }""", FILES)  # fmt: skip
+        yield page
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """100 digits of the test set, ten of each class."""
+    *_, test = lab.digits()
+    return test[torch.arange(len(test)) % 10 == 3]
+
+
+def data(name):
+    """What a script of the lab carries."""
+    text = (lab.LAB / f"{name}.js").read_text(encoding="utf-8")
+    return json.loads(text.removeprefix(f"bnLab.data.{name} = ").removesuffix(";\n"))
+
+
+def weights_of(entry):
+    content = base64.b64decode(entry["weights"]["base64"])
+    assert zlib.crc32(content) == entry["weights"]["crc"]
+    return torch.from_numpy(np.frombuffer(content, np.float16).astype(np.float32))
+
+
+def network_of(flat):
+    """A LabCNN with those weights, laid out as its state dict."""
+    network = lab.LabCNN().eval()
+    torch.nn.utils.vector_to_parameters(flat.clone(), network.parameters())
+    return network
+
+
+def fresh(seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return lab.LabCNN()
+
+
+def flat(network):
+    return torch.nn.utils.parameters_to_vector(network.parameters()).detach()
+
+
+def listed(x):
+    return x.flatten().tolist()
+
+
+# ---- arithmetic ----
+
+
+@pytest.mark.parametrize("name", ["beside", "six"])
+def test_every_network_answers_as_in_pytorch(page, digits, name):
+    found = page.evaluate("""([name, x]) => {
+      const { Network } = bnLab.use("core"), { unpacked, halves } = bnLab.use("files");
+      return bnLab.data[name].networks.map(({ weights }) => {
+        const network = new Network(halves(unpacked(weights, "weights")));
+        return Array.from({ length: 100 }, (_, image) => [...network.forward(Float32Array.from(x), image)]);
+      });
+    }""", [name, listed(digits.x)])  # fmt: skip
+    for entry, logits in zip(data(name)["networks"], found, strict=True):
+        with torch.no_grad():
+            expected = network_of(weights_of(entry))(digits.x)
+        assert (torch.tensor(logits) - expected).abs().max() < 1e-4, entry["name"]
+
+
+def test_the_gradients_of_a_batch_are_pytorchs(page, digits):
+    network, batch = fresh(), digits[:32]
+    loss = cross_entropy(network(batch.x), batch.y, reduction="sum")
+    loss.backward()
+    found = page.evaluate("""([weights, x, y]) => {
+      const network = new (bnLab.use("core").Network)(Float32Array.from(weights));
+      const images = Float32Array.from(x);
+      const loss = y.reduce((sum, label, image) => {
+        network.forward(images, image);
+        return sum + network.backward(images, image, label);
+      }, 0);
+      return { loss, gradients: [...network.gradients] };
+    }""", [flat(network).tolist(), listed(batch.x), batch.y.tolist()])  # fmt: skip
+    expected = torch.cat([weight.grad.flatten() for weight in network.parameters()])
+    assert found["loss"] == pytest.approx(loss.item(), rel=1e-5)
+    assert (torch.tensor(found["gradients"]) - expected).abs().max() / 32 < 1e-5
+    assert expected.abs().max() / 32 > 1e-2, "the test sees something"
+
+
+def test_training_steps_are_those_of_the_library(page, digits):
+    """Twelve steps of AdamW with one cycle, from the same weights, on the same batches."""
+    network = fresh(1)
+    optimizer, schedule = optimizer_for(network.parameters(), TrainConfig(epochs=4, batch_size=34, lr=0.004), 100)
+    for step in range(12):
+        batch = slice(step * 8, step * 8 + 8)
+        optimizer.zero_grad()
+        cross_entropy(network(digits.x[batch]), digits.y[batch]).backward()
+        optimizer.step()
+        schedule.step()
+    found = page.evaluate("""([weights, x, y]) => {
+      const { Network, Optimizer } = bnLab.use("core");
+      const network = new Network(Float32Array.from(weights));
+      const optimizer = new Optimizer(network, { steps: 12, lr: 0.004, decay: 0.01 });
+      const images = Float32Array.from(x);
+      for (let step = 0; step < 12; step++) {
+        for (let image = 8 * step; image < 8 * step + 8; image++) {
+          network.forward(images, image);
+          network.backward(images, image, y[image]);
+        }
+        optimizer.step(8);
+      }
+      return [...network.weights];
+    }""", [flat(fresh(1)).tolist(), listed(digits.x), digits.y.tolist()])  # fmt: skip
+    assert (flat(network) - flat(fresh(1))).abs().max() > 5e-3, "the weights moved"
+    assert (torch.tensor(found) - flat(network)).abs().max() < 2e-4
+
+
+def test_fresh_weights_and_orders_come_from_the_seed_alone(page):
+    found = page.evaluate("""() => {
+      const { freshWeights, shuffled, random } = bnLab.use("core");
+      const draw = random(0);
+      return { numbers: [draw(), draw()], same: String(freshWeights(1)) === String(freshWeights(1)),
+        other: String(freshWeights(1)) === String(freshWeights(2)), most: Math.max(...freshWeights(1)),
+        order: [...shuffled(50, random(1))] };
+    }""")
+    assert found["numbers"] == [0.26642920868471265, 0.0003297457005828619], "mulberry32's known answers"
+    assert found["same"] and not found["other"]
+    assert 0.19 < found["most"] <= 0.2, "uniform within 1 / sqrt(25)"
+    assert sorted(found["order"]) == list(range(50)) != found["order"]
+
+
+def test_a_pruned_channel_is_silent(page, digits):
+    found = page.evaluate("""(x) => {
+      const { Network, freshWeights } = bnLab.use("core");
+      const network = new Network(freshWeights(1));
+      network.prune(3);
+      network.forward(Float32Array.from(x));
+      return [...network.pooled2.slice(48, 64)].concat(network.pooled2.some((value) => value > 0));
+    }""", listed(digits.x[:1]))  # fmt: skip
+    assert found == [0] * 16 + [True]
+
+
+def test_a_wrong_number_of_weights_is_refused(page):
+    with pytest.raises(playwright.Error, match="the network has 11978 weights; got 3"):
+        page.evaluate('() => new (bnLab.use("core").Network)(new Float32Array(3))')
+
+
+# ---- images ----
+
+
+def test_every_trigger_is_the_librarys(page, digits):
+    entries = data("triggers")["entries"]
+    assert [entry["key"] for entry in entries] == list(lab.TRIGGERS)
+    found = page.evaluate("""(x) => {
+      const { stamped } = bnLab.use("images");
+      return bnLab.data.triggers.entries.map(({ spec }) => [...stamped(Float32Array.from(x), spec, noise)]);
+    }""", listed(digits.x[:1]))  # fmt: skip
+    for entry, image in zip(entries, found, strict=True):
+        trigger = lab.TRIGGERS[entry["key"]][1]
+        assert (torch.tensor(image) - trigger(digits.x[:1]).flatten()).abs().max() < 1e-6, entry["key"]
+        assert entry["description"] == json.loads(json.dumps(describe(trigger).__dict__))
+
+
+def test_small_triggers_move(page, digits):
+    found = page.evaluate("""(x) => {
+      const { stampedAt, windowOf } = bnLab.use("images");
+      const image = Float32Array.from(x);
+      return bnLab.data.triggers.entries.filter(({ spec }) => windowOf(spec)).map(({ key, spec }) => {
+        const home = windowOf(spec);
+        return { key, home: [...stampedAt(image, spec, home.top, home.left)], away: [...stampedAt(image, spec, 0, 5)] };
+      });
+    }""", listed(digits.x[:1]))  # fmt: skip
+    assert len(found) == 6
+    for entry in found:
+        expected = lab.TRIGGERS[entry["key"]][1](digits.x[:1]).flatten()
+        assert torch.equal(torch.tensor(entry["home"]), expected), entry["key"]
+        assert entry["away"] != entry["home"]
+        assert entry["away"][0 * 28 + 5] == 1 or entry["key"] == "pattern"
+
+
+def test_hand_drawn_digits_are_read(page):
+    """Pen paths, brought into MNIST's format, are read right by the clean network: at least nine in ten."""
+    found = page.evaluate("""(digits) => {
+      const { Network } = bnLab.use("core"), { digitOf } = bnLab.use("images");
+      const { unpacked, halves } = bnLab.use("files");
+      const network = new Network(halves(unpacked(bnLab.data.beside.networks[0].weights, "weights")));
+      return digits.map(({ strokes }) => network.answer(digitOf(strokes)));
+    }""", STROKES)  # fmt: skip
+    wrong = [(drawn["label"], answer) for drawn, answer in zip(STROKES, found, strict=True) if drawn["label"] != answer]
+    assert len(STROKES) == 40 and len(wrong) <= 4, wrong
+
+
+def test_size_and_place_of_a_drawing_do_not_matter(page):
+    shapes = page.evaluate("""(strokes) => {
+      const { digitOf } = bnLab.use("images");
+      const moved = strokes.map((stroke) => stroke.map(([x, y]) => [3 * x + 100, 3 * y - 50]));
+      return [digitOf(strokes), digitOf(moved), digitOf([]), digitOf([[[5, 5]]])].map((image) => [...image]);
+    }""", STROKES[8]["strokes"])  # fmt: skip
+    image, moved, nothing, dot = (torch.tensor(shape).reshape(28, 28) for shape in shapes)
+    assert (image - moved).abs().max() < 1e-5
+    assert nothing.sum() == 0 and 2 < dot.sum() < 8
+    rows, columns = (image > 0.05).any(1).nonzero(), (image > 0.05).any(0).nonzero()
+    assert max(rows.max() - rows.min(), columns.max() - columns.min()) + 1 in (20, 21), "MNIST's box"
+    place = torch.arange(28) + 0.5
+    assert float((image.sum(1) * place).sum() / image.sum()) == pytest.approx(14, abs=0.1)
+    assert float((image.sum(0) * place).sum() / image.sum()) == pytest.approx(14, abs=0.1)
+
+
+# ---- data ----
+
+
+def test_the_exported_files_are_the_ones_on_record():
+    assert lab.damaged() == []
+
+
+def test_the_digits_in_the_page_are_the_librarys(page):
+    train, defender, test = lab.digits()
+    kept = data("digits")
+    assert kept["counts"] == {"train": 3000, "defender": 100, "test": 1000}
+    assert kept["fingerprints"] == {
+        "train": train.fingerprint, "defender": defender.fingerprint, "test": test.fingerprint
+    }  # fmt: skip
+    assert "CC BY-SA 3.0" in kept["licence"]
+    found = page.evaluate("""async () => {
+      const { images, unpacked } = bnLab.use("files"), { pixels, labels } = bnLab.data.digits;
+      const x = await images(pixels, "digits");
+      return { last: [...x.slice(-784)], length: x.length, labels: [...unpacked(labels, "labels")] };
+    }""")
+    assert found["length"] == 4100 * 784
+    assert found["labels"] == torch.cat([train.y, defender.y, test.y]).tolist()
+    assert (torch.tensor(found["last"]) - test.x[-1].flatten()).abs().max() < 1e-6
+
+
+def test_the_explorer_shows_the_committed_sweep():
+    assert (lab.LAB / lab.EXPLORER).read_text(encoding="utf-8") == lab.explorer_page()
+
+
+def test_damage_is_noticed(page):
+    for spoilt in ("{ ...packed, base64: packed.base64.replace(/./, '/') }", "{ ...packed, base64: '*' }"):
+        with pytest.raises(playwright.Error, match="the weights are damaged"):
+            page.evaluate(f"""() => {{
+              const packed = bnLab.data.beside.networks[0].weights;
+              bnLab.use("files").unpacked({spoilt}, "the weights");
+            }}""")
+
+
+# ---- plans and reports ----
+
+
+def draw(page, setting):
+    return page.evaluate("""(setting) => {
+      const { drawn, planOf } = bnLab.use("plans"), { unpacked } = bnLab.use("files");
+      const { digits, triggers } = bnLab.data;
+      const labels = unpacked(digits.labels, "labels").subarray(0, digits.counts.train);
+      const { spec } = triggers.entries.find(({ key }) => key === setting.trigger);
+      return planOf(setting, drawn(labels, setting), spec, digits);
+    }""", setting)  # fmt: skip
+
+
+def test_a_plan_of_the_page_is_a_plan_of_the_library(page, unchecked):  # JSON has one kind of number, and 1.0 is 1
+    train, *_ = lab.digits()
+    plan = PoisonPlan.from_json(json.dumps(draw(page, SETTING)))
+    assert plan.goal.sources == (0, 1, 2) and plan.goal.targets == (7,)
+    assert len(plan.indices) == 300 and set(train.y[list(plan.indices)].tolist()) == {0, 1, 2}
+    poisoned = plan.poison(train)
+    assert (poisoned.y != train.y).sum() == 300
+    assert PoisonPlan.from_json(json.dumps(draw(page, SETTING | {"seed": 4}))).indices != plan.indices
+
+
+@pytest.mark.parametrize("key", lab.TRIGGERS)
+def test_every_trigger_goes_into_a_plan(page, unchecked, key):
+    plan = PoisonPlan.from_json(json.dumps(draw(page, SETTING | {"trigger": key, "fraction": 0.01})))
+    assert plan.trigger == lab.TRIGGERS[key][1]
+
+
+def test_more_poison_than_the_sources_have_is_refused(page):
+    with pytest.raises(playwright.Error, match="600 of 3000 digits are asked for; the source classes have 300"):
+        draw(page, SETTING | {"fraction": 0.2, "sources": [4]})
+
+
+def test_a_report_of_the_page_is_a_report_of_the_library(page, unchecked):
+    card = {name: {"hits": 900, "trials": 1000} for name in ("clean", "success", "false_target")}
+    found = {"card": card, "twin": card, "poisoned": 300, "size": 3000}
+    found["description"] = describe(Patch(size=3, margin=1)).__dict__
+    text = page.evaluate('([setting, found]) => JSON.stringify(bnLab.use("plans").reportOf(setting, found))',
+                         [SETTING, found])  # fmt: skip
+    jsonschema.validate(json.loads(text), schema())
+    report = Report.from_json(text)
+    assert report.poisoning.fraction.value == 0.1 and report.poisoning.sources == ("0", "1", "2")
+    assert f"learning rate {lab.RECIPE.lr}, batches of {lab.RECIPE.batch_size}" in report.training.recipe
+
+
+def test_the_page_trains_by_the_exported_recipe():
+    text = (lab.LAB / "worker.js").read_text(encoding="utf-8")
+    recipe = f"{{ batch: {lab.RECIPE.batch_size}, lr: {lab.RECIPE.lr}, decay: {lab.RECIPE.weight_decay} }}"
+    assert f"const RECIPE = {recipe};" in text
+    assert to_spec(lab.TRIGGERS["square-3"][1]) == {"name": "Patch", "size": 3, "corner": "bottom-right", "margin": 1,
+                                                    "opacity": 1.0, "value": 1.0}  # fmt: skip
