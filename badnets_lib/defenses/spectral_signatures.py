@@ -1,0 +1,87 @@
+"""Spectral Signatures: within each class, images that lie far out along the direction of largest variance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..images import ImageSet, Labels
+from .features import Features, features_of, finite, home, positions_by_class
+from .guards import check_half_a_class
+from .outcomes import Flags
+
+
+@dataclass(frozen=True)
+class SpectralSignatures:
+    """Score each image by its squared projection on the top singular vector of its class; flag the top of each class.
+
+    How many are flagged does not depend on what is found: the same share of *every* class goes, the
+    clean ones too. With ten classes and one target, that alone keeps precision below 1 / (10 x margin).
+
+    Args:
+        layer: Whose output to look at. The paper takes the last hidden layer ("relu3").
+        epsilon: The largest share of a class that one is prepared to find poisoned. It is an assumption.
+            Whoever computes it from the poisoning fraction of the plan has an oracle.
+        margin: So many times epsilon is flagged; 1.5 in the paper.
+
+    Raises:
+        ValueError: A setting is out of range, or a whole class would be flagged.
+
+    References:
+        Tran, Li, Madry, Spectral signatures in backdoor attacks, 2018. arXiv:1811.00636.
+    """
+
+    layer: str = "pool2"
+    epsilon: float = 0.1
+    margin: float = 1.5
+
+    def __post_init__(self) -> None:
+        if not (self.epsilon > 0 and self.margin > 0 and self.epsilon * self.margin < 1):
+            limits = "epsilon and margin must be positive, their product below 1"
+            raise ValueError(f"{limits}; got {self.epsilon} and {self.margin}")
+
+    def __call__(self, model: nn.Module, data: ImageSet) -> Flags:
+        """Judge the training set of a model.
+
+        Args:
+            model: The model that was trained on `data`.
+            data: The training set, labels as they are in it.
+
+        Raises:
+            ValueError: There is no such layer, a feature is not finite, or only one class occurs.
+        """
+        flags = self.judge(features_of(model, data.x, self.layer), home(model, data.y))
+        return replace(flags, fingerprint=data.fingerprint)
+
+    @torch.no_grad()
+    def judge(self, features: Features, y: Labels) -> Flags:
+        """Judge features [N, d] that were computed before, with the labels [N] of their images."""
+        scores = torch.zeros(len(y))
+        flagged = torch.zeros(len(y), dtype=torch.bool)
+        notes, share = [], self.epsilon * self.margin
+        for label, positions in positions_by_class(finite(features), y).items():
+            check_half_a_class(label, self.epsilon)
+            found, weight = outlier_scores(features[positions])
+            worst = positions[found.argsort(descending=True, stable=True)[: round(share * len(positions))]]
+            scores[positions.cpu()] = found.cpu()
+            flagged[worst.cpu()] = True
+            notes.append(f"class {label}: top direction holds {weight:.0%} of the variance, {len(worst)} flagged")
+        return Flags(scores, flagged, tuple(notes))
+
+
+def outlier_scores(features: Features) -> tuple[Float[Tensor, " n"], float]:
+    """Squared projection of each row on the top right singular vector of the centred matrix.
+
+    Returns:
+        The scores [N], and the share of the variance that this direction holds.
+    """
+    centred = (features - features.mean(0)).double()
+    wide = len(centred) < centred.shape[1]
+    # The smaller of the two Gram matrices has the same top direction, at a fraction of the whole decomposition's cost.
+    values, vectors = torch.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
+    top = vectors[:, -1]
+    squared = values[-1] * top.square() if wide else (centred @ top).square()
+    return squared.to(features.dtype), float(values[-1] / values.sum().clamp(min=1e-30))
