@@ -14,7 +14,14 @@ Loss = Callable[[nn.Module, Images, Labels], Tensor]
 """From a network in training mode and a batch to what is minimised."""
 
 
-def descend(start: Callable[[], nn.Module], data: ImageSet, config: TrainConfig, loss: Loss) -> nn.Module:
+def descend(
+    start: Callable[[], nn.Module],
+    data: ImageSet,
+    config: TrainConfig,
+    loss: Loss,
+    *,
+    before_epoch: Callable[[nn.Module], None] = lambda network: None,
+) -> nn.Module:
     """Train a network as `badnets_lib.train` does, on another loss than cross-entropy.
 
     Args:
@@ -22,6 +29,7 @@ def descend(start: Callable[[], nn.Module], data: ImageSet, config: TrainConfig,
         data: Training images.
         config: Settings.
         loss: What is minimised. Global random numbers may be drawn in it: they are seeded too.
+        before_epoch: Is shown the network, in evaluation mode, before every pass.
 
     Raises:
         ValueError: There are fewer than 2 images.
@@ -35,6 +43,7 @@ def descend(start: Callable[[], nn.Module], data: ImageSet, config: TrainConfig,
         x, y = data.x.float().to(device, memory_format=torch.channels_last), data.y.to(device).long()
         optimizer, schedule = optimizer_for(network.parameters(), config, len(data))
         for epoch in range(config.epochs):
+            before_epoch(network.eval())
             network.train()
             total = torch.zeros((), device=device)
             for batch in _batches(epoch_order(config.seed, epoch, len(y), device), config.batch_size):

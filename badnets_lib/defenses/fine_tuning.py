@@ -46,7 +46,7 @@ class FineTuning:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self._config("cpu")
+        self.config("cpu")
 
     def __call__(self, model: nn.Module, holding: Holding) -> Repair:
         """A fine-tuned copy of the model.
@@ -68,12 +68,13 @@ class FineTuning:
         """(a copy that was trained on, one `Epoch` per pass), on the model's device."""
         start = frozen(model, train=self.layers, hold_statistics=self.layers is not None)
         device = next(model.parameters()).device
-        fitted = train(data, self._config(str(device)), model=start, label="fine-tuning")
+        fitted = train(data, self.config(str(device)), model=start, label="fine-tuning")
         tuned = copy.deepcopy(model)  # its layers are of the given kinds, and none of them is frozen
         tuned.load_state_dict(fitted.model.state_dict())
         return tuned.eval(), fitted.history
 
-    def _config(self, device: str) -> TrainConfig:
+    def config(self, device: str) -> TrainConfig:
+        """The settings as `train` takes them."""
         return TrainConfig(self.epochs, self.batch_size, self.lr, self.weight_decay, self.seed, device)
 
 

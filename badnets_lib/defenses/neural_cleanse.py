@@ -18,7 +18,6 @@ from torch.nn.functional import cross_entropy
 
 from ..images import Images, check_images
 from ..progress import track
-from .features import home
 from .guards import check_enough_trusted
 from .holdings import Holding
 from .outcomes import Scan
@@ -66,7 +65,7 @@ class NeuralCleanse:
         stall: Rounds without a mask smaller by 1% after which a label is done.
         threshold: Anomaly index above which a small norm is an outlier.
         logarithm: Take the index of the norms' logarithms; the paper takes it of the norms.
-        share: And the norm must be at most this share of the median norm; 1 leaves this out, as the paper does.
+        share: And the norm must be at most this share of the median norm; 1.0 leaves this out, as the paper does.
         seed: Seed of the order of images.
 
     Raises:
@@ -74,7 +73,7 @@ class NeuralCleanse:
 
     Differs from the cited work: 120 steps of 16 images instead of thousands of 32, made possible by a start
     from small, equal masks (sum 0.12 of the pixels) instead of random ones and by a learning rate of 0.2
-    instead of 0.1. The verdict, too: with few labels the paper's rule (`logarithm=False, share=1`) errs in both
+    instead of 0.1. The verdict, too: with few labels the paper's rule (`logarithm=False, share=1.0`) errs in both
     directions. Ten draws from one normal distribution have an index above 2 among them in 33 of 100 cases,
     a false alarm. And where digits fall into easy and hard ones, the MAD is so large that a mask of no
     pixel at all has an index below 2. Logarithms compare norms as ratios, and `share` asks for a large one.
@@ -123,7 +122,7 @@ class NeuralCleanse:
         check_enough_trusted(len(trusted), 100, "Neural Cleanse")
         network = copy.deepcopy(model).eval().requires_grad_(False)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        search = _Search(self, network, home(model, trusted.x.float()), len(trusted.classes))
+        search = _Search(self, network, trusted.x.to(next(model.parameters(), trusted.x)), len(trusted.classes))
         for _ in track(range(self.rounds), "Neural Cleanse"):
             if not search.active.any():
                 break
@@ -174,10 +173,11 @@ class _Search:
         """A few steps of Adam for every label that is not done, then adapt weights and keep what is best."""
         hits = torch.zeros_like(self.weight)
         for _ in range(self.settings.batches):
+            tried = _squashed(self.m.detach()), _squashed(self.p.detach())
             order = torch.randperm(len(self.x), generator=self.source)
             hits += self.step(self.x[order[: self.settings.batch_size].to(self.x.device)])
         works = hits >= self.settings.success * self.settings.batches * self.settings.batch_size
-        self.keep(works)
+        self.keep(works, *tried)  # what was seen to work, not what the last step made of it
         self.adapt(works)
 
     def step(self, x: Images) -> Float[Tensor, " k"]:
@@ -194,10 +194,8 @@ class _Search:
         hits = (logits.argmax(1) == wanted).view(len(labels), -1).sum(1)
         return torch.zeros_like(self.weight).index_copy(0, labels, hits.to(self.weight))
 
-    @torch.no_grad()
-    def keep(self, works: Tensor) -> None:
+    def keep(self, works: Tensor, masks: Tensor, patterns: Tensor) -> None:
         """Remember, for each label, the smallest mask that works; a label that no longer improves is done."""
-        masks, patterns = _squashed(self.m), _squashed(self.p)
         now, best = masks.flatten(1).sum(1), self.masks.flatten(1).sum(1)
         better = self.active & works & (now < best)
         self.found |= better
