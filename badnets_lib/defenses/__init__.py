@@ -20,8 +20,11 @@ from torch import nn
 
 from ..images import Images, ImageSet
 from ..training import TrainConfig
+from .activation_clustering import ActivationClustering as ActivationClustering
+from .filtering import FilterAndRetrain as FilterAndRetrain
 from .guards import AssumptionWarning as AssumptionWarning
 from .holdings import Holding as Holding, check_apart as check_apart
+from .neighbours import DeepKNN as DeepKNN
 from .outcomes import (
     Flags as Flags,
     Outcome as Outcome,
@@ -30,6 +33,8 @@ from .outcomes import (
     Scan as Scan,
     Screen as Screen,
 )
+from .spectral_signatures import SpectralSignatures as SpectralSignatures
+from .strip import Strip as Strip
 
 
 @runtime_checkable
@@ -46,12 +51,14 @@ class ModelScan(Protocol):
     def __call__(self, model: nn.Module, holding: Holding) -> Scan: ...
 
 
+@runtime_checkable
 class Screening(Protocol):
     """A fitted run-time filter."""
 
     def __call__(self, x: Images) -> Screen: ...
 
 
+@runtime_checkable
 class InputFilter(Protocol):
     """Turns away suspicious inputs at run time, after it was fitted to a model."""
 
@@ -72,9 +79,9 @@ class RobustTraining(Protocol):
     def __call__(self, data: ImageSet, config: TrainConfig | None = None) -> Repair: ...
 
 
-DATA_FILTERS: tuple[type[DataFilter], ...] = ()
+DATA_FILTERS: tuple[type[DataFilter], ...] = (ActivationClustering, SpectralSignatures, DeepKNN)
 MODEL_SCANS: tuple[type[ModelScan], ...] = ()
-INPUT_FILTERS: tuple[type[InputFilter], ...] = ()
+INPUT_FILTERS: tuple[type[InputFilter], ...] = (Strip,)
 REMOVALS: tuple[type[Removal], ...] = ()
-ROBUST_TRAININGS: tuple[type[RobustTraining], ...] = ()
+ROBUST_TRAININGS: tuple[type[RobustTraining], ...] = (FilterAndRetrain,)
 """Every defense by kind; a new one is added here, and the contract suite runs over it."""

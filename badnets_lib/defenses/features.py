@@ -85,7 +85,28 @@ def finite(features: Tensor) -> Tensor:
     return features
 
 
-def positions_by_class(features: Features, y: Labels) -> dict[int, Labels]:
+def principal(features: Features, most: int) -> tuple[Float[Tensor, "n c"], Float[Tensor, " c"]]:
+    """The features along their directions of largest variance, centred, [N, c], in double precision.
+
+    Args:
+        features: Features [N, d].
+        most: How many directions to keep; those without variance are left out, so there may be fewer, even none.
+
+    Returns:
+        The projections, and the share of the whole variance that each direction holds, both descending.
+    """
+    centred = (features - features.mean(0)).double()
+    wide = len(centred) < centred.shape[1]
+    # The smaller of the two Gram matrices has the same directions, at a fraction of the decomposition's cost.
+    values, vectors = torch.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
+    values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
+    alive = min(most, int((values > 1e-10 * values[0]).sum()))
+    vectors = vectors[:, :alive]
+    projections = vectors * values[:alive].sqrt() if wide else centred @ vectors
+    return projections, values[:alive] / values.sum()
+
+
+def positions_by_class(features: Features, y: Labels) -> dict[int, Tensor]:
     """{label: positions in the data set of its images}, for labels that occur, ascending.
 
     A filter that works class by class writes its verdict back to these positions, never to places

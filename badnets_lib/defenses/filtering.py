@@ -21,6 +21,10 @@ class FilterAndRetrain:
     Args:
         data_filter: Any `DataFilter`.
         network: As the `model` of `train`, for both trainings.
+
+    References:
+        Tran, Li, Madry, Spectral signatures in backdoor attacks, 2018, retrain in this way.
+            arXiv:1811.00636.
     """
 
     data_filter: Callable[[nn.Module, ImageSet], Flags] = field(default_factory=ActivationClustering)
@@ -43,14 +47,10 @@ class FilterAndRetrain:
         first = train(data, config, model=self.network, label="before the filter").model
         flags = self.data_filter(first, data)
         kept = flags.drop_from(data)
-        dropped = [before - after for before, after in zip(data.counts(), kept.counts(), strict=True)]
-        emptied = [
-            name for name, had, has in zip(data.classes, data.counts(), kept.counts(), strict=True) if had > has == 0
-        ]
+        before, after = data.counts(), kept.counts()
+        emptied = [name for name, had, has in zip(data.classes, before, after, strict=True) if had > has == 0]
         if emptied:
-            raise ValueError(
-                f"{self.data_filter!r} leaves no image of class {', '.join(emptied)}: nothing to retrain on"
-            )
+            raise ValueError(f"{self.data_filter!r} leaves no image of class {', '.join(emptied)} to retrain on")
         model = train(kept, config, model=self.network, label="after the filter").model
-        record = {"judged": len(data), "dropped": dropped}
+        record = {"judged": len(data), "dropped": [had - has for had, has in zip(before, after, strict=True)]}
         return Repair(model, repr(self), time.perf_counter() - started, (record,), flags.oracle)

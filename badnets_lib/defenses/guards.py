@@ -67,6 +67,17 @@ def check_probabilities(rows: Float[Tensor, "n k"], *, tolerance: float = 1e-3) 
         guard(f"rows are not probabilities: sums are off 1 by up to {off:.3g} (use softmax)", "strip-on-logits")
 
 
+def check_logits(answers: Float[Tensor, "n k"], *, tolerance: float = 1e-3) -> None:
+    """Warn if a network's answers are probabilities already: softmax once more makes them nearly equal.
+
+    Args:
+        answers: One row per input.
+        tolerance: How far a sum may be off 1.
+    """
+    if len(answers) and bool((answers >= 0).all()) and float((answers.sum(1) - 1).abs().max()) <= tolerance:
+        guard("the network answers with probabilities, not logits: leave its softmax to the defense", "strip-on-logits")
+
+
 def check_enough_trusted(images: int, least: int, what: str) -> None:
     """Warn if there are fewer trusted images than a method needs to be believed.
 

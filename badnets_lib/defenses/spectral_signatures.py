@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..images import ImageSet, Labels
-from .features import Features, features_of, finite, home, positions_by_class
+from .features import Features, features_of, finite, home, positions_by_class, principal
 from .guards import check_half_a_class
 from .outcomes import Flags
 
@@ -76,12 +76,7 @@ def outlier_scores(features: Features) -> tuple[Float[Tensor, " n"], float]:
     """Squared projection of each row on the top right singular vector of the centred matrix.
 
     Returns:
-        The scores [N], and the share of the variance that this direction holds.
+        The scores [N], all 0 if the rows are equal, and the share of the variance that this direction holds.
     """
-    centred = (features - features.mean(0)).double()
-    wide = len(centred) < centred.shape[1]
-    # The smaller of the two Gram matrices has the same top direction, at a fraction of the whole decomposition's cost.
-    values, vectors = torch.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
-    top = vectors[:, -1]
-    squared = values[-1] * top.square() if wide else (centred @ top).square()
-    return squared.to(features.dtype), float(values[-1] / values.sum().clamp(min=1e-30))
+    projections, shares = principal(features, 1)
+    return projections.square().sum(1).float(), float(shares.sum())

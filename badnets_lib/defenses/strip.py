@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..images import Images, check_images
 from ..training import predict
 from .features import home
-from .guards import check_enough_trusted, check_probabilities
+from .guards import check_enough_trusted, check_logits, check_probabilities
 from .holdings import Holding
 from .outcomes import Screen
 
@@ -64,12 +64,14 @@ class Strip:
             ValueError: There are fewer trusted images than overlays + 1.
 
         Warns:
-            AssumptionWarning: There are too few trusted images to speak of so rare a false rejection.
+            AssumptionWarning: There are too few trusted images to speak of so rare a false rejection, or the
+                network answers with probabilities.
         """
         trusted = holding.need(self.overlays + 1, "STRIP").x
         check_enough_trusted(len(trusted), round(1 / self.false_rejection), f"a rate of {self.false_rejection:g}")
         chosen = torch.randperm(len(trusted), generator=torch.Generator().manual_seed(self.seed))[: self.overlays]
         kept = copy.deepcopy(model).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        check_logits(predict(kept, trusted))
         every = _entropies(kept, trusted, trusted[chosen.to(trusted.device)], self)
         every[chosen, torch.arange(self.overlays)] = torch.nan
         entropies = every.nanmean(1)
@@ -90,7 +92,7 @@ class FittedStrip:
     """
 
     model: nn.Module = field(repr=False)
-    overlays: Images = field(repr=False)
+    overlays: Float[Tensor, "o c h w"] = field(repr=False)
     threshold: float
     trusted: Float[Tensor, " t"] = field(repr=False)
     settings: Strip
@@ -111,7 +113,9 @@ def entropy(probabilities: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
     return -torch.xlogy(probabilities, probabilities).sum(1) / torch.log(torch.tensor(2.0))
 
 
-def _entropies(model: nn.Module, x: Images, overlays: Images, settings: Strip) -> Float[Tensor, "n o"]:
+def _entropies(
+    model: nn.Module, x: Images, overlays: Float[Tensor, "o c h w"], settings: Strip
+) -> Float[Tensor, "n o"]:
     """Entropy of the answer to every image under every overlay, on the CPU."""
     overlays = settings.weight * home(model, overlays)[None]
     rows = []
