@@ -90,7 +90,7 @@ def test_clean_classes_are_left_alone_by_the_silhouette_and_suffer_under_size_al
 
 
 def test_half_a_class_is_announced_and_not_flagged():
-    features, y, truth = planted(50, shift=12.0)
+    features, y, truth = planted(50, shift=30.0)
     with pytest.warns(AssumptionWarning, match="poison would be 50% of class 1") as caught:
         flags = ActivationClustering().judge(features, y)
     assert caught[0].message.page == "assumptions#half-a-class"
@@ -98,7 +98,7 @@ def test_half_a_class_is_announced_and_not_flagged():
 
 
 def test_neighbours_tell_which_half_is_poison():
-    features, y, truth = planted(50, shift=12.0)
+    features, y, truth = planted(50, shift=30.0)
     asked = ActivationClustering(verdict="neighbours")
     strange = truth & (torch.arange(len(y)) % 3 > 0)  # two thirds of the poison look like another class
     assert torch.equal(asked.judge(features, y, strange).flagged, truth)
@@ -109,8 +109,8 @@ def test_neighbours_tell_which_half_is_poison():
 
 
 def test_more_than_half_inverts_the_verdict():
-    features, y, truth = planted(80, shift=12.0)
-    rates = ActivationClustering().judge(features, y).rates(truth)
+    features, y, truth = planted(80, shift=30.0)
+    rates = ActivationClustering(silhouette=0.12).judge(features, y).rates(truth)
     assert rates.recall.hits == 0 and rates.false_positives == 20
 
 
