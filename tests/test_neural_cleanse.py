@@ -175,7 +175,7 @@ def scanned(holding):
 
 
 def test_the_planted_pixel_is_found_and_nothing_else(scanned):
-    model, scan = scanned
+    _, scan = scanned
     assert scan.flagged == (1,) and int(scan.norms.argmin()) == 1
     mask = scan.masks[1, 0]
     assert int(mask.argmax()) == 63 and mask[-1, -1] > 0.3 and scan.patterns[1, 0, -1, -1] > 0.5

@@ -267,7 +267,7 @@ def test_adversarial_unlearning_needs_no_trigger(model, plan, holding):
     (lambda: FineTuning(epochs=0), "epochs must be at least 1"),
     (lambda: FineTuning(lr=0.0), "lr must be positive"),
     (lambda: FinePruning(1.5), r"drop must lie in \[0, 1\]; got 1.5"),
-    (lambda: AdversarialUnlearning(radius=0.0), "radius must be positive and steps at least 1; got 0.0, 10"),
+    (lambda: AdversarialUnlearning(radius=0.0), r"radius must be positive and steps at least 1; got 0.0, 10"),
     (lambda: Unlearning(share=0.0), r"share must lie in \(0, 1\]; got 0.0"),
 ])  # fmt: skip
 def test_impossible_settings_are_refused(make, message):

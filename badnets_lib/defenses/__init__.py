@@ -21,10 +21,16 @@ from torch import nn
 from ..images import Images, ImageSet
 from ..training import TrainConfig
 from .activation_clustering import ActivationClustering as ActivationClustering
+from .adversarial_unlearning import AdversarialUnlearning as AdversarialUnlearning
+from .anti_backdoor import AntiBackdoor as AntiBackdoor
+from .augmentation import CutMix as CutMix
 from .filtering import FilterAndRetrain as FilterAndRetrain
+from .fine_pruning import FinePruning as FinePruning
+from .fine_tuning import FineTuning as FineTuning
 from .guards import AssumptionWarning as AssumptionWarning
 from .holdings import Holding as Holding, check_apart as check_apart
 from .neighbours import DeepKNN as DeepKNN
+from .neural_cleanse import NeuralCleanse as NeuralCleanse
 from .outcomes import (
     Flags as Flags,
     Outcome as Outcome,
@@ -35,6 +41,7 @@ from .outcomes import (
 )
 from .spectral_signatures import SpectralSignatures as SpectralSignatures
 from .strip import Strip as Strip
+from .unlearning import Unlearning as Unlearning
 
 
 @runtime_checkable
@@ -80,8 +87,8 @@ class RobustTraining(Protocol):
 
 
 DATA_FILTERS: tuple[type[DataFilter], ...] = (ActivationClustering, SpectralSignatures, DeepKNN)
-MODEL_SCANS: tuple[type[ModelScan], ...] = ()
+MODEL_SCANS: tuple[type[ModelScan], ...] = (NeuralCleanse,)
 INPUT_FILTERS: tuple[type[InputFilter], ...] = (Strip,)
-REMOVALS: tuple[type[Removal], ...] = ()
-ROBUST_TRAININGS: tuple[type[RobustTraining], ...] = (FilterAndRetrain,)
+REMOVALS: tuple[type[Removal], ...] = (FineTuning, FinePruning, Unlearning, AdversarialUnlearning)
+ROBUST_TRAININGS: tuple[type[RobustTraining], ...] = (FilterAndRetrain, AntiBackdoor, CutMix)
 """Every defense by kind; a new one is added here, and the contract suite runs over it."""

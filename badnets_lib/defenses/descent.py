@@ -49,7 +49,7 @@ def descend(
             for batch in _batches(epoch_order(config.seed, epoch, len(y), device), config.batch_size):
                 value = loss(network, x[batch], y[batch])
                 optimizer.zero_grad()
-                value.backward()  # type: ignore[no-untyped-call]
+                value.backward()
                 optimizer.step()
                 schedule.step()
                 total += value.detach() * len(batch)

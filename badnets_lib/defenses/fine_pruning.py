@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
@@ -40,7 +40,7 @@ class FinePruning:
     """
 
     drop: float = 0.04
-    tuning: FineTuning | None = FineTuning()
+    tuning: FineTuning | None = field(default_factory=FineTuning)
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop <= 1:
@@ -92,7 +92,7 @@ class LastFeatures:
 
     def __init__(self, model: nn.Module, data: ImageSet) -> None:
         cut = _last_convolution(model)[-1] + 1
-        layers = list(copy.deepcopy(model).eval().requires_grad_(False))  # type: ignore[arg-type]
+        layers = [*copy.deepcopy(model).eval().requires_grad_(False).children()]
         self.classifier = nn.Sequential(*layers[cut:])
         self.y = home(model, data.y)
         with torch.no_grad():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -62,18 +63,21 @@ class Unlearning:
         started = time.perf_counter()
         trusted = holding.need(2, "unlearning")
         check_enough_trusted(len(trusted), 100, "unlearning")
-        triggers, history = (self.trigger,), {"flagged": None}
-        oracle = (*holding.oracle, "trigger")
-        if self.trigger is None:
-            found = self.scan(model, holding)
-            triggers = tuple(Reversed.of(found, label) for label in found.flagged)
-            history, oracle = {"flagged": found.flagged}, holding.oracle
+        triggers, oracle, history = self._known(model, holding)
         repaired = copy.deepcopy(model).eval()
         if triggers:
             lesson = self.lesson(trusted, triggers)
             repaired, _ = self.tuning.tune(model, lesson)
             history["images"] = len(lesson)
         return Repair(repaired, repr(self), time.perf_counter() - started, (history,), oracle)
+
+    def _known(self, model: nn.Module, holding: Holding) -> tuple[tuple[Trigger, ...], tuple[str, ...], dict[str, Any]]:
+        """The triggers to unlearn, what was told that nobody knows, and the beginning of the history."""
+        if self.trigger is not None:
+            return (self.trigger,), (*holding.oracle, "trigger"), {}
+        found = self.scan(model, holding)
+        reversed_triggers = tuple(Reversed.of(found, label) for label in found.flagged)
+        return reversed_triggers, holding.oracle, {"flagged": found.flagged}
 
     def lesson(self, trusted: ImageSet, triggers: tuple[Trigger, ...]) -> ImageSet:
         """The trusted images, a share of them stamped with each trigger in turn. Labels are the true ones."""
