@@ -25,9 +25,10 @@ from badnets_lib.defenses import (
     SpectralSignatures,
     guards,
 )
-from badnets_lib.defenses.activation_clustering import separation, silhouette, two_means, whitened
+from badnets_lib.defenses.activation_clustering import whitened
 from badnets_lib.defenses.features import features_of, layer_sizes, principal
-from badnets_lib.defenses.spectral_signatures import outlier_scores
+from badnets_lib.defenses.spectral_signatures import outlying
+from badnets_lib.defenses.splits import separation, silhouette, two_means
 from badnets_lib.metrics import Proportion, Scorecard
 
 DIGITS = tuple("0123456789")
@@ -123,6 +124,13 @@ def test_spectral_signatures_flag_a_fixed_share_of_every_class_with_the_poison_o
     assert flags.scores[truth].min() > flags.scores[~truth & (y == 1)].max()
 
 
+def test_separation_spares_classes_without_a_second_heap():
+    features, y, truth = planted(10, style=0.0, shift=20.0)
+    flags = SpectralSignatures(epsilon=0.1, separation=0.9).judge(features, y)
+    assert flags.rates(truth) == Rates(10, 0, 5, 285)
+    assert not SpectralSignatures(separation=0.9).judge(*planted(0)[:2]).flagged.any()
+
+
 def test_spectral_signatures_miss_poison_that_varies_less_than_style():
     features, y, truth = planted(10, style=8.0)
     assert SpectralSignatures(epsilon=0.1).judge(features, y).rates(truth).recall.value < 0.5
@@ -182,8 +190,8 @@ def test_spectral_scores_are_those_of_a_whole_decomposition(shape):
     features = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     centred = (features - features.mean(0)).double().numpy()
     _, sizes, right = np.linalg.svd(centred, full_matrices=False)
-    scores, weight = outlier_scores(features)
-    assert np.allclose(scores.numpy(), (centred @ right[0]) ** 2, rtol=1e-4, atol=1e-5)
+    found, weight = outlying(features)
+    assert np.allclose(found.square().numpy(), (centred @ right[0]) ** 2, rtol=1e-4, atol=1e-5)
     assert weight == pytest.approx(sizes[0] ** 2 / (sizes**2).sum())
     projections, _ = principal(features, 5)
     assert np.allclose(projections.abs().numpy(), np.abs(centred @ right[:5].T), atol=1e-6)
@@ -390,6 +398,7 @@ def test_an_outcome_tells_detection_and_removal_together():
     (lambda: ActivationClustering(size=0.7), r"size must lie in \(0, 0.5\].*got 0.7"),
     (lambda: ActivationClustering(components=0), "at least 1; got 0 and"),
     (lambda: SpectralSignatures(epsilon=0.7), "product below 1; got 0.7 and 1.5"),
+    (lambda: SpectralSignatures(separation=2.0), r"separation must lie in \[0, 1\]; got 2.0"),
     (lambda: DeepKNN(k=0), "k and batch must be at least 1; got 0"),
     (lambda: DeepKNN(k=5).judge(torch.rand(5, 2), torch.arange(5)), "5 neighbours need at least 6 images; got 5"),
 ])  # fmt: skip

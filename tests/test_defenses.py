@@ -162,7 +162,7 @@ def test_a_data_filter_judges_images_and_not_their_places(cls, model, digits):
     """A permuted data set gets the permuted verdict: no place within a class is taken for one in the set."""
     order = torch.randperm(len(digits), generator=torch.Generator().manual_seed(3))
     plain, moved = (run(cls, model, data, None) for data in (digits, digits[order]))
-    assert (moved.flagged == plain.flagged[order]).float().mean() > 0.98  # starts of 2-means are places
+    assert (moved.flagged == plain.flagged[order]).float().mean() > 0.9  # 2-means begins elsewhere
 
 
 @pytest.mark.parametrize("cls", DATA_FILTERS, ids=named)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..images import ImageSet, Labels, Mask
@@ -14,6 +14,7 @@ from .features import Features, features_of, finite, home, positions_by_class, p
 from .guards import check_half_a_class
 from .neighbours import DeepKNN
 from .outcomes import Flags
+from .splits import separation, silhouette, two_means
 
 Verdict = Literal["size", "silhouette", "neighbours"]
 
@@ -27,19 +28,20 @@ class ActivationClustering:
     same before it, so it is left out. The whitening matters: without it 2-means follows the loudest
     direction, which is style.
 
-    Changed for small networks: the features are the last convolution's and not the last hidden layer's, in which
-    2-means takes only part of the poison, and the silhouette must be higher.
+    Changed for small networks: the silhouette must be higher, and 2-means begins 64 times; after 10 starts it
+    often ended in a split by style.
 
     Args:
-        layer: Whose output to look at. The paper takes the last hidden layer ("relu3").
+        layer: Whose output to look at: the last hidden layer, as in the paper.
         components: Directions of largest variance that are kept, each scaled to variance 1.
         verdict: "size": flag the smaller part if it is less than `size` of the class. "silhouette":
             it must also have a mean silhouette above `silhouette`. Both are the paper's, and fail where poison
             is half of a class. "neighbours", which is ours, does not ask for size: of a split with a
             `separation` above the limit, flag the part in which `voters` flags the larger share of images.
         size: A part called poison is smaller than this share of its class, at most 0.5.
-        silhouette: Least mean silhouette of a split that is believed; the paper suggests 0.10 to 0.15.
-        separation: Least separation, see `separation`, of a split that is believed.
+        silhouette: Least mean silhouette of a split that is believed; the paper suggests 0.10 to 0.15. It
+            falls as poison grows towards half of the class.
+        separation: Least `splits.separation` of a split that is believed, which does not.
         voters: The neighbour filter that is asked which part is strange in its class.
         starts: Times 2-means begins anew; the tightest result is kept.
         seed: Seed of the starts.
@@ -52,12 +54,12 @@ class ActivationClustering:
             arXiv:1811.03728.
     """
 
-    layer: str = "pool2"
+    layer: str = "relu3"
     components: int = 10
     verdict: Verdict = "silhouette"
     size: float = 0.35
-    silhouette: float = 0.17
-    separation: float = 0.93
+    silhouette: float = 0.2
+    separation: float = 0.9
     voters: DeepKNN = field(default_factory=DeepKNN)
     starts: int = 64
     seed: int = 0
@@ -146,68 +148,3 @@ def whitened(features: Features, components: int) -> Float[Tensor, "n c"]:
     projections, _ = principal(features, components)
     scaled: Tensor = projections / projections.norm(dim=0) * len(features) ** 0.5
     return scaled.to(features.dtype)
-
-
-def two_means(
-    points: Float[Tensor, "n c"], *, starts: int = 64, seed: int = 0, steps: int = 100
-) -> tuple[Bool[Tensor, " n"], Float[Tensor, " n"]]:
-    """The tightest split in two that Lloyd's algorithm finds, all starts in one batch.
-
-    Args:
-        points: At least two.
-        starts: Pairs of first centres: one point at random, the other drawn with a probability that grows
-            with the squared distance from it.
-        seed: Seed of the starts.
-        steps: Most steps of the algorithm.
-
-    Returns:
-        True for the points of the smaller part, [N], and how much closer each point is to that part's centre
-        than to the other's, squared, [N].
-    """
-    source = torch.Generator().manual_seed(seed)
-    first = torch.randint(len(points), (starts,), generator=source).to(points.device)
-    far = torch.cdist(points[first], points).square().cpu()  # [starts, N]
-    second = torch.multinomial(far + 1e-12, 1, generator=source).flatten().to(points.device)
-    centres = points[torch.stack([first, second], 1)]  # [starts, 2, c]
-    for _ in range(steps):
-        gaps = torch.cdist(centres, points).square()  # [starts, 2, N]
-        weights = torch.stack([gaps[:, 0] <= gaps[:, 1], gaps[:, 0] > gaps[:, 1]], 1).to(points.dtype)
-        moved = weights @ points / weights.sum(2, keepdim=True).clamp(min=1)
-        if torch.equal(moved, centres):
-            break
-        centres = moved
-    gaps = torch.cdist(centres, points).square()
-    best = gaps[gaps.amin(1).sum(1).argmin()]  # [2, N]
-    if (best[0] <= best[1]).sum() < len(points) / 2:
-        best = best.flip(0)
-    return best[1] < best[0], best[0] - best[1]
-
-
-def silhouette(points: Float[Tensor, "n c"], part: Bool[Tensor, " n"]) -> float:
-    """Mean silhouette of a split in two, in [-1, 1]; 0 if one part is empty.
-
-    A point's silhouette is (b - a) / max(a, b), with a its mean distance to the others of its part and b
-    that to the other part; 0 where it is alone.
-    """
-    sizes = torch.stack([~part, part], 1).to(points.dtype)  # [N, 2]
-    if not bool(sizes.any(0).all()):
-        return 0.0
-    sums, counts, mine = torch.cdist(points, points) @ sizes, sizes.sum(0), part.long()[:, None]
-    own = sums.gather(1, mine).flatten() / (counts[mine.flatten()] - 1).clamp(min=1)
-    other = sums.gather(1, 1 - mine).flatten() / counts[1 - mine.flatten()]
-    each = torch.where(counts[mine.flatten()] > 1, (other - own) / torch.maximum(own, other).clamp(min=1e-12), 0.0)
-    return float(each.mean())
-
-
-def separation(points: Float[Tensor, "n c"], part: Bool[Tensor, " n"]) -> float:
-    """How much of the variance along the line between the two centres the split explains, in [0, 1].
-
-    1 for two heaps without width, whatever their sizes, and 2 / pi = 0.64 for a normal distribution cut
-    in the middle. The silhouette of whitened points falls as the smaller heap grows; this does not.
-    """
-    if not bool(part.any()) or bool(part.all()):
-        return 0.0
-    share = part.to(points.dtype).mean()
-    gap = points[part].mean(0) - points[~part].mean(0)
-    along = points @ (gap / gap.norm().clamp(min=1e-12))
-    return float(share * (1 - share) * gap.square().sum() / along.var(correction=0).clamp(min=1e-12))
