@@ -89,7 +89,7 @@ def test_the_patch_is_learnt_first_and_isolated(plan, poisoned):
 def test_the_backdoor_is_unlearnt(plan, poisoned):
     config = replace(CONFIG, epochs=8)
     plain = train(poisoned, config).model
-    repair = AntiBackdoor(share=0.05, unlearn=4)(poisoned, config)
+    repair = AntiBackdoor(share=0.05, unlearn=8)(poisoned, config)
     test = fine(seed=1)
     assert attack_success_rate(plain, test, plan).value > 0.9
     assert attack_success_rate(repair.model, test, plan).value < 0.3

@@ -1,6 +1,7 @@
 """Adversarial unlearning: fine-tune against the one change of pixels that hurts all trusted images most.
 
-A backdoor is such a change, and an easy one to find. No trigger is named, and no label suspected.
+A backdoor is such a change. No trigger is named and no label suspected; how well it works varies from network
+to network.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class AdversarialUnlearning:
 
     Differs from the cited work: the same minimax, solved to first order. The implicit hypergradient, by which a
     weight learns how it moves the worst shift, is left out, and images without the shift are learnt beside
-    those with it: on a small network the shifted ones alone cost a third of the clean accuracy.
+    those with it: a trial without them, on a small network, cost a third of the clean accuracy.
     """
 
     radius: float = 3.0

@@ -23,7 +23,7 @@ from .outcomes import Flags, Repair
 
 @dataclass(frozen=True)
 class AntiBackdoor:
-    """Isolate the images that a young network already fits best, train on the rest, then unlearn the isolated.
+    """Isolate the images that a young network already fits best, train on the rest, then unlearn them.
 
     Args:
         share: Part of the data that is isolated: enough to unlearn by, far fewer than rho.
@@ -40,8 +40,10 @@ class AntiBackdoor:
 
     Differs from the cited work: there, 20 of 100 epochs are early, gamma is 0.5, and the unlearning only climbs on
     the isolated images. A small network fits digits nearly as fast as a patch: held at 0.5 it gave up the patch
-    before the digits, and isolated not one poisoned image, so `gamma` is 0 here. The network is trained afresh
-    on what was not isolated, and while it climbs on what was, it goes on descending on the rest.
+    before the digits, and isolated not one poisoned image, so `gamma` is 0 here. Climbing alone cost a tenth
+    of the clean accuracy and left half of the ASR; so the unlearning also descends, on the half of the data that
+    was learnt late, which holds the least poison. It must be short: some poison is there too, and in twice
+    the epochs the network learns the isolated images by heart as exceptions, and the trigger anew.
     """
 
     share: float = 0.01
@@ -70,7 +72,7 @@ class AntiBackdoor:
         flags = self.isolate(data, config)
         rest, isolated = data[~flags.flagged], data[flags.flagged]
         fitted = train(rest, config, label="anti-backdoor")
-        model = self.forget(fitted.model, rest, isolated, config)
+        model = self.forget(fitted.model, data[flags.scores <= flags.scores.quantile(0.5)], isolated, config)
         history = ({"isolated": tuple(flags.flagged.nonzero().flatten().tolist()), "loss": fitted.history[-1].loss},)
         return Repair(model, repr(self), time.perf_counter() - started, history)
 
@@ -91,8 +93,8 @@ class AntiBackdoor:
         loss = cross_entropy(network(x), y)
         return (loss.detach() - self.gamma).sign() * loss
 
-    def forget(self, model: nn.Module, rest: ImageSet, isolated: ImageSet, config: TrainConfig) -> nn.Module:
-        """A copy that descends on the rest and climbs on the isolated images, a batch of each a step."""
+    def forget(self, model: nn.Module, late: ImageSet, isolated: ImageSet, config: TrainConfig) -> nn.Module:
+        """A copy that descends on what was learnt late and climbs on the isolated images, a batch of each a step."""
         device = next(model.parameters()).device
         bad_x, bad_y = isolated.x.float().to(device), isolated.y.to(device).long()
 
@@ -103,4 +105,4 @@ class AntiBackdoor:
             return cross_entropy(logits[: len(y)], y) - climbed.clamp(max=self.limit).mean()
 
         settings = replace(config, epochs=self.unlearn, lr=self.lr, device=str(device))
-        return descend(lambda: copy.deepcopy(model), rest, settings, loss)
+        return descend(lambda: copy.deepcopy(model), late, settings, loss)
