@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from badnets_lib import ImageSet, Patch
+from badnets_lib import ImageSet, Patch, SmallCNN, predict
 from badnets_lib.defenses import AssumptionWarning, Holding, Screen, Strip
 from badnets_lib.defenses.strip import entropy
 
@@ -95,6 +95,16 @@ def test_the_filter_keeps_a_copy_of_the_network(holding):
         model.sharpness.fill_(100.0)
     assert torch.equal(fitted(x).scores, before)
     assert repr(fitted).startswith("FittedStrip(threshold=") and "tensor" not in repr(fitted)
+
+
+def test_the_copy_answers_as_the_network_does(holding):
+    model = SmallCNN(1, 10, 4).eval()
+    for norm in (model.norm1, model.norm2):
+        nn.init.normal_(norm.running_mean), nn.init.uniform_(norm.running_var, 0.5, 2.0), nn.init.normal_(norm.weight)
+    kept = Strip(overlays=5, false_rejection=0.05).fit(model, holding).model
+    x = holding.trusted.x
+    assert torch.allclose(predict(kept, x), predict(model, x), atol=1e-4)
+    assert isinstance(kept.norm1, nn.Identity) and isinstance(model.norm1, nn.BatchNorm2d)
 
 
 def test_the_seed_chooses_the_overlays(holding):

@@ -32,20 +32,30 @@ def two_means(
     second = torch.multinomial(far + 1e-12, 1, generator=source).flatten().to(points.device)
     ones, others = points[first], points[second]  # the two centres of every start, [starts, c]
     closer = _lead(points, ones, others)
-    for _ in range(steps):
+    for step in range(steps):
         part = closer > 0  # [starts, N]: True where `others` is closer
-        size = part.sum(1, keepdim=True).clamp(1, len(points) - 1)
-        total = part.to(points.dtype) @ points  # the other part's sum is minus this: the points are centred
-        moved = _lead(points, -total / (len(points) - size), total / size)
-        if torch.equal(moved > 0, part):
+        sizes, totals, between = _heaps(points, part)
+        if step == 10:  # the rest of the way is for the most promising starts alone
+            hopeful = between.topk(min(16, len(between))).indices
+            part, sizes, totals = part[hopeful], sizes[hopeful], totals[hopeful]
+        closer = _lead(points, -totals / (len(points) - sizes), totals / sizes)
+        if torch.equal(closer > 0, part):
             break
-        closer = moved
-    part = closer > 0
-    size = part.sum(1).clamp(1, len(points) - 1)
-    between = (part.to(points.dtype) @ points).square().sum(1) * (1 / size + 1 / (len(points) - size))
+    _, _, between = _heaps(points, closer > 0)
     best = closer[between.argmax()]
     best = best if int((best > 0).sum()) <= len(points) / 2 else -best
     return best > 0, best
+
+
+def _heaps(points: Tensor, part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of every start: size of the part [starts, 1], its sum [starts, c], variance between both heaps times N [starts].
+
+    The points are centred, so the other heap's sum is minus this one's.
+    """
+    sizes = part.sum(1, keepdim=True).clamp(1, part.shape[1] - 1)
+    totals = part.to(points.dtype) @ points
+    between = totals.square().sum(1) * (1 / sizes + 1 / (part.shape[1] - sizes)).flatten()
+    return sizes, totals, between
 
 
 def _lead(points: Tensor, ones: Tensor, others: Tensor) -> Tensor:
