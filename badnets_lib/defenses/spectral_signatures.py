@@ -73,7 +73,7 @@ class SpectralSignatures:
         for label, positions in positions_by_class(finite(features), y).items():
             check_half_a_class(label, self.epsilon)
             projections, weight = outlying(features[positions])
-            part, _ = two_means(projections[:, None])
+            part, _ = two_means(projections[:, None], starts=8)  # on a line few are enough
             clear = separation(projections[:, None], part)
             many = round(share * len(positions)) if clear >= self.separation else 0
             worst = positions[projections.abs().argsort(descending=True, stable=True)[:many]]
