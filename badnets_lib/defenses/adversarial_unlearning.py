@@ -1,0 +1,118 @@
+"""Adversarial unlearning: fine-tune against the one change of pixels that hurts all trusted images most.
+
+A backdoor is such a change. No trigger is named and no label suspected; how well it works varies from network
+to network.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ..counts import Proportion
+from ..images import Images, ImageSet, Labels
+from .descent import descend
+from .features import home
+from .fine_tuning import FineTuning
+from .guards import check_enough_trusted
+from .holdings import Holding
+from .outcomes import Repair
+
+
+@dataclass(frozen=True)
+class AdversarialUnlearning:
+    """Before every epoch find the shift that hurts most; then learn the true labels with it and without it.
+
+    Args:
+        radius: Length of the shift in the L2 norm; a white square of 4x4 pixels on black has 4.
+        steps: Steps of ascent by which it is found.
+        tuning: Settings of the training; it trains all layers.
+
+    Raises:
+        ValueError: A setting is out of range.
+
+    References:
+        Zeng, Chen, Park, Mao, Jin, Jia, Adversarial Unlearning of Backdoors via Implicit Hypergradient
+            (I-BAU), 2022. arXiv:2110.03735.
+
+    Differs from the cited work: the same minimax, solved to first order. The implicit hypergradient, by which a
+    weight learns how it moves the worst shift, is left out, and images without the shift are learnt beside
+    those with it: a trial without them, on a small network, cost a third of the clean accuracy.
+    """
+
+    radius: float = 3.0
+    steps: int = 10
+    tuning: FineTuning = field(default_factory=FineTuning)
+
+    def __post_init__(self) -> None:
+        if not (self.radius > 0 and self.steps >= 1):
+            raise ValueError(f"radius must be positive and steps at least 1; got {self.radius}, {self.steps}")
+        if self.tuning.layers is not None:
+            raise ValueError(f"adversarial unlearning trains all layers; got layers {self.tuning.layers}")
+
+    def __call__(self, model: nn.Module, holding: Holding) -> Repair:
+        """A copy trained against its worst shifts; its history says where each epoch's shift led most images.
+
+        Raises:
+            ValueError: There are fewer than 2 trusted images.
+
+        Warns:
+            AssumptionWarning: There are fewer than 100 trusted images.
+        """
+        started = time.perf_counter()
+        trusted = holding.need(2, "adversarial unlearning")
+        check_enough_trusted(len(trusted), 100, "adversarial unlearning")
+        lesson = _Lesson(self, ImageSet(home(model, trusted.x.float()), home(model, trusted.y), trusted.classes))
+        config = self.tuning.config(str(next(model.parameters()).device))
+        trained = descend(lambda: copy.deepcopy(model), trusted, config, lesson.loss, before_epoch=lesson.find_shift)
+        repaired = copy.deepcopy(model)
+        repaired.load_state_dict(trained.state_dict())
+        seconds = time.perf_counter() - started
+        return Repair(repaired.eval(), repr(self), seconds, tuple(lesson.history), holding.oracle)
+
+
+class _Lesson:
+    """The shift of the current epoch, and the loss on images with and without it."""
+
+    def __init__(self, settings: AdversarialUnlearning, data: ImageSet) -> None:
+        self.settings, self.data = settings, data
+        self.shift = torch.zeros_like(data.x[:1])
+        self.history: list[dict[str, Any]] = []
+
+    def find_shift(self, network: nn.Module) -> None:
+        x, y = self.data.x, self.data.y.long()
+        self.shift = worst_shift(network, x, y, radius=self.settings.radius, steps=self.settings.steps)
+        with torch.no_grad():
+            answers = network((x + self.shift).clamp(0, 1)).argmax(1)
+        label = int(answers.mode().values)
+        self.history.append({"led to": label, "images": Proportion(int((answers == label).sum()), len(answers))})
+
+    def loss(self, network: nn.Module, x: Images, y: Labels) -> Tensor:
+        both = torch.cat([x, (x + self.shift).clamp(0, 1)])
+        return cross_entropy(network(both), torch.cat([y, y]))
+
+
+def worst_shift(model: nn.Module, x: Images, y: Labels, *, radius: float, steps: int) -> Float[Tensor, "1 c h w"]:
+    """One shift for all images that raises their loss, by projected gradient ascent from zero.
+
+    Args:
+        model: A classifier in evaluation mode.
+        x: Images [N, C, H, W], on the model's device; they stay in [0, 1] when shifted.
+        y: Their true labels [N].
+        radius: Largest L2 norm of the shift.
+        steps: Steps of ascent, each of length radius / 3.
+    """
+    shift = torch.zeros_like(x[:1])
+    for _ in range(steps):
+        shift.requires_grad_()
+        (gradient,) = torch.autograd.grad(cross_entropy(model((x + shift).clamp(0, 1)), y), shift)
+        moved = shift.detach() + radius / 3 * gradient / gradient.norm().clamp(min=1e-12)
+        shift = moved * (radius / moved.norm().clamp(min=1e-12)).clamp(max=1)
+    return shift.detach()

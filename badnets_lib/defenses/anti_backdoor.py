@@ -1,0 +1,108 @@
+"""Anti-Backdoor Learning: what is learnt first is suspected, set apart, and unlearnt.
+
+References:
+    Li, Lyu, Koren, Lyu, Li, Ma, Anti-Backdoor Learning: Training Clean Models on Poisoned Data, 2021.
+        arXiv:2110.11571.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ..images import Images, ImageSet, Labels
+from ..training import TrainConfig, predict, starting_network, train
+from .descent import descend
+from .outcomes import Flags, Repair
+
+
+@dataclass(frozen=True)
+class AntiBackdoor:
+    """Isolate the images that a young network already fits best, train on the rest, then unlearn them.
+
+    Args:
+        share: Part of the data that is isolated: enough to unlearn by, far fewer than rho.
+        early: Epochs after which the losses are compared.
+        gamma: During these, a batch whose mean loss is below `gamma` is climbed instead of descended
+            (local gradient ascent), so that only what is learnt fast gets far below. 0 is plain training.
+        unlearn: Epochs of the unlearning.
+        lr: Peak learning rate of the unlearning. On images that are known by heart the gradient to climb
+            is nearly nothing: at a fifth of the default the backdoor did not even begin to yield.
+        limit: An isolated image is pushed away from its label until its loss is this large.
+
+    Raises:
+        ValueError: A setting is out of range.
+
+    Differs from the cited work: there, 20 of 100 epochs are early, gamma is 0.5, and the unlearning only climbs on
+    the isolated images. A small network fits digits nearly as fast as a patch: held at 0.5 it gave up the patch
+    before the digits, and isolated not one poisoned image, so `gamma` is 0 here. Climbing alone cost a tenth
+    of the clean accuracy and left half of the ASR; so the unlearning also descends, on the half of the data that
+    was learnt late, which holds the least poison. It must be short: some poison is there too, and in twice
+    the epochs the network learns the isolated images by heart as exceptions, and the trigger anew.
+    """
+
+    share: float = 0.01
+    early: int = 2
+    gamma: float = 0.0
+    unlearn: int = 2
+    lr: float = 0.005
+    limit: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ValueError(f"share must lie strictly between 0 and 1; got {self.share}")
+        if self.early < 1 or self.unlearn < 1:
+            raise ValueError(f"early and unlearn must be at least 1; got {self.early}, {self.unlearn}")
+        if not (self.gamma >= 0 and self.lr > 0 and self.limit > 0):
+            limits = "gamma may not be negative, lr and limit must be positive"
+            raise ValueError(f"{limits}; got {self.gamma}, {self.lr}, {self.limit}")
+
+    def __call__(self, data: ImageSet, config: TrainConfig | None = None) -> Repair:
+        """A network trained on poisoned data; its history holds the isolated positions.
+
+        Raises:
+            ValueError: The share asks for no image, or leaves fewer than 2.
+        """
+        started, config = time.perf_counter(), config or TrainConfig()
+        flags = self.isolate(data, config)
+        rest, isolated = data[~flags.flagged], data[flags.flagged]
+        fitted = train(rest, config, label="anti-backdoor")
+        model = self.forget(fitted.model, data[flags.scores <= flags.scores.quantile(0.5)], isolated, config)
+        history = ({"isolated": tuple(flags.flagged.nonzero().flatten().tolist()), "loss": fitted.history[-1].loss},)
+        return Repair(model, repr(self), time.perf_counter() - started, history)
+
+    def isolate(self, data: ImageSet, config: TrainConfig) -> Flags:
+        """The verdict of the first stage, over all classes together: the images with the lowest early losses."""
+        count = round(self.share * len(data))
+        if not 0 < count <= len(data) - 2:
+            raise ValueError(f"share {self.share} asks for {count} of {len(data)} images; from 1 to {len(data) - 2}")
+        young = descend(
+            lambda: starting_network(None, data), data, replace(config, epochs=self.early), self._held_at_gamma
+        )
+        losses = cross_entropy(predict(young, data.x), data.y.cpu().long(), reduction="none")
+        flagged = torch.zeros(len(data), dtype=torch.bool)
+        flagged[losses.argsort(stable=True)[:count]] = True
+        return Flags(-losses, flagged, (f"{count} lowest losses of all classes",), data.fingerprint)
+
+    def _held_at_gamma(self, network: nn.Module, x: Images, y: Labels) -> Tensor:
+        loss = cross_entropy(network(x), y)
+        return (loss.detach() - self.gamma).sign() * loss
+
+    def forget(self, model: nn.Module, late: ImageSet, isolated: ImageSet, config: TrainConfig) -> nn.Module:
+        """A copy that descends on what was learnt late and climbs on the isolated images, a batch of each a step."""
+        device = next(model.parameters()).device
+        bad_x, bad_y = isolated.x.float().to(device), isolated.y.to(device).long()
+
+        def loss(network: nn.Module, x: Images, y: Labels) -> Tensor:
+            some = torch.randint(len(bad_y), (len(y),)).to(device)
+            logits = network(torch.cat([x, bad_x[some]]))
+            climbed = cross_entropy(logits[len(y) :], bad_y[some], reduction="none")
+            return cross_entropy(logits[: len(y)], y) - climbed.clamp(max=self.limit).mean()
+
+        settings = replace(config, epochs=self.unlearn, lr=self.lr, device=str(device))
+        return descend(lambda: copy.deepcopy(model), late, settings, loss)

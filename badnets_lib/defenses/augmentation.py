@@ -1,0 +1,68 @@
+"""Training that resists by augmentation alone: the network seldom sees a whole image with its whole label."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ..images import Images, ImageSet, Labels
+from ..training import TrainConfig, starting_network
+from .descent import descend
+from .outcomes import Repair
+
+
+@dataclass(frozen=True)
+class CutMix:
+    """Train on images of which a random box comes from another image, with labels mixed by area.
+
+    Args:
+        share: Part of the batches that is mixed, in [0, 1].
+
+    Raises:
+        ValueError: The share is out of range.
+
+    References:
+        Borgnia et al., Strong Data Augmentation Sanitizes Poisoning and Backdoor Attacks Without an
+            Accuracy Tradeoff, 2020. arXiv:2011.09527.
+        Yun et al., CutMix, 2019. arXiv:1905.04899.
+    """
+
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"share must lie in [0, 1]; got {self.share}")
+
+    def __call__(self, data: ImageSet, config: TrainConfig | None = None) -> Repair:
+        """A network trained on mixed images."""
+        started, config = time.perf_counter(), config or TrainConfig()
+        model = descend(lambda: starting_network(None, data), data, config, self._loss)
+        return Repair(model, repr(self), time.perf_counter() - started)
+
+    def _loss(self, network: nn.Module, x: Images, y: Labels) -> Tensor:
+        if torch.rand(()) >= self.share:
+            return cross_entropy(network(x), y)
+        mixed, others, kept = cut_and_mix(x)
+        logits = network(mixed)
+        return kept * cross_entropy(logits, y) + (1 - kept) * cross_entropy(logits, y[others])
+
+
+def cut_and_mix(x: Images) -> tuple[Images, Tensor, float]:
+    """(mixed images, position of each image's partner [N], share of the area that is still its own).
+
+    One box is drawn for the batch, from the global generator: its area is uniform in [0, 1] before
+    what sticks out of the image is cut off, its centre uniform.
+    """
+    height, width = x.shape[-2:]
+    side = float(torch.rand(()).sqrt())
+    row, column = float(torch.rand(())) * height, float(torch.rand(())) * width
+    top, bottom = (min(max(round(row + sign * side * height / 2), 0), height) for sign in (-1, 1))
+    left, right = (min(max(round(column + sign * side * width / 2), 0), width) for sign in (-1, 1))
+    others = torch.randperm(len(x)).to(x.device)
+    mixed = x.clone()
+    mixed[:, :, top:bottom, left:right] = x[others, :, top:bottom, left:right]
+    return mixed, others, 1 - (bottom - top) * (right - left) / (height * width)

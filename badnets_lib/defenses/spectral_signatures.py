@@ -1,0 +1,94 @@
+"""Spectral Signatures: within each class, images that lie far out along the direction of largest variance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..images import ImageSet, Labels
+from .features import Features, features_of, finite, home, positions_by_class, principal
+from .guards import check_half_a_class
+from .outcomes import Flags
+from .splits import separation, two_means
+
+
+@dataclass(frozen=True)
+class SpectralSignatures:
+    """Score each image by its squared projection on the top singular vector of its class; flag the top of each class.
+
+    In the paper, how many are flagged does not depend on what is found: the same share of *every* class
+    goes, the clean ones too. With ten classes of equal size and one target, that alone keeps precision below
+    1 / (10 x margin). `separation`, which is ours, spares the classes that show no second heap.
+
+    Args:
+        layer: Whose output to look at. The paper takes the last hidden layer ("relu3"); in small networks the
+            last convolution ("pool2") ranks the poison better.
+        epsilon: The largest share of a class that one is prepared to find poisoned. It is an assumption.
+            Whoever computes it from the poisoning fraction of the plan has an oracle.
+        margin: So many times epsilon is flagged; 1.5 in the paper.
+        separation: Flag only in classes whose projections split into two heaps with at least this
+            `splits.separation`; 0, as in the paper, spares none. 0.84 suits the book's networks.
+
+    Raises:
+        ValueError: A setting is out of range, or a whole class would be flagged.
+
+    References:
+        Tran, Li, Madry, Spectral signatures in backdoor attacks, 2018. arXiv:1811.00636.
+    """
+
+    layer: str = "pool2"
+    epsilon: float = 0.1
+    margin: float = 1.5
+    separation: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.epsilon > 0 and self.margin > 0 and self.epsilon * self.margin < 1):
+            limits = "epsilon and margin must be positive, their product below 1"
+            raise ValueError(f"{limits}; got {self.epsilon} and {self.margin}")
+        if not 0 <= self.separation <= 1:
+            raise ValueError(f"separation must lie in [0, 1]; got {self.separation}")
+
+    def __call__(self, model: nn.Module, data: ImageSet) -> Flags:
+        """Judge the training set of a model.
+
+        Args:
+            model: The model that was trained on `data`.
+            data: The training set, labels as they are in it.
+
+        Raises:
+            ValueError: There is no such layer, a feature is not finite, or only one class occurs.
+        """
+        flags = self.judge(features_of(model, data.x, self.layer), home(model, data.y))
+        return replace(flags, fingerprint=data.fingerprint)
+
+    @torch.no_grad()
+    def judge(self, features: Features, y: Labels) -> Flags:
+        """Judge features [N, d] that were computed before, with the labels [N] of their images."""
+        scores = torch.zeros(len(y))
+        flagged = torch.zeros(len(y), dtype=torch.bool)
+        notes, share = [], self.epsilon * self.margin
+        for label, positions in positions_by_class(finite(features), y).items():
+            check_half_a_class(label, self.epsilon)
+            projections, weight = outlying(features[positions])
+            part, _ = two_means(projections[:, None], starts=8)  # on a line few are enough
+            clear = separation(projections[:, None], part)
+            many = round(share * len(positions)) if clear >= self.separation else 0
+            worst = positions[projections.abs().argsort(descending=True, stable=True)[:many]]
+            scores[positions.cpu()] = projections.square().cpu()
+            flagged[worst.cpu()] = True
+            seen = f"top direction holds {weight:.0%} of the variance, separation {clear:.2f}"
+            notes.append(f"class {label}: {seen}, {many} flagged")
+        return Flags(scores, flagged, tuple(notes))
+
+
+def outlying(features: Features) -> tuple[Float[Tensor, " n"], float]:
+    """Projection of each row on the top right singular vector of the centred matrix; its square is the score.
+
+    Returns:
+        The projections [N], all 0 if the rows are equal, and the share of the variance that this direction holds.
+    """
+    projections, shares = principal(features, 1)
+    return projections.sum(1).float(), float(shares.sum())

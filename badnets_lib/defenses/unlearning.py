@@ -1,0 +1,90 @@
+"""Unlearning: show the network its trigger beside the true labels, until the trigger means nothing."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..images import ImageSet
+from ..triggers import Trigger
+from .fine_tuning import FineTuning
+from .guards import check_enough_trusted
+from .holdings import Holding
+from .neural_cleanse import NeuralCleanse, Reversed
+from .outcomes import Repair
+
+
+@dataclass(frozen=True)
+class Unlearning:
+    """Fine-tune on trusted images, part of them stamped with the trigger and truly labelled.
+
+    The trigger is reversed by a scan: that of every flagged label. Where the scan flags none, there is nothing to
+    unlearn and the network is returned as it was.
+
+    Args:
+        trigger: The attacker's own trigger, if it is known. No real defender knows it: the result says so.
+        scan: How the trigger is reversed otherwise.
+        share: Part of the images that is stamped, in (0, 1].
+        tuning: How the network is trained on them.
+        seed: Seed of the draw of the stamped images.
+
+    Raises:
+        ValueError: The share is out of range.
+
+    References:
+        Wang et al., Neural Cleanse, 2019, section VI-C: one epoch on a tenth of the training data,
+            a fifth of it stamped. doi:10.1109/SP.2019.00031. Here the images are few and the epochs several.
+    """
+
+    trigger: Trigger | None = None
+    scan: NeuralCleanse = field(default_factory=NeuralCleanse)
+    share: float = 0.2
+    tuning: FineTuning = field(default_factory=FineTuning)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share must lie in (0, 1]; got {self.share}")
+
+    def __call__(self, model: nn.Module, holding: Holding) -> Repair:
+        """A copy that was made to forget; its history says which labels were flagged and what was stamped.
+
+        Raises:
+            ValueError: There are too few trusted images for the scan or the tuning.
+
+        Warns:
+            AssumptionWarning: There are fewer than 100 trusted images.
+        """
+        started = time.perf_counter()
+        trusted = holding.need(2, "unlearning")
+        check_enough_trusted(len(trusted), 100, "unlearning")
+        triggers, oracle, history = self._known(model, holding)
+        repaired = copy.deepcopy(model).eval()
+        if triggers:
+            lesson = self.lesson(trusted, triggers)
+            repaired, _ = self.tuning.tune(model, lesson)
+            history["images"] = len(lesson)
+        return Repair(repaired, repr(self), time.perf_counter() - started, (history,), oracle)
+
+    def _known(self, model: nn.Module, holding: Holding) -> tuple[tuple[Trigger, ...], tuple[str, ...], dict[str, Any]]:
+        """The triggers to unlearn, what was told that nobody knows, and the beginning of the history."""
+        if self.trigger is not None:
+            return (self.trigger,), (*holding.oracle, "trigger"), {}
+        found = self.scan(model, holding)
+        reversed_triggers = tuple(Reversed.of(found, label) for label in found.flagged)
+        return reversed_triggers, holding.oracle, {"flagged": found.flagged}
+
+    def lesson(self, trusted: ImageSet, triggers: tuple[Trigger, ...]) -> ImageSet:
+        """The trusted images, a share of them stamped with each trigger in turn. Labels are the true ones."""
+        order = torch.randperm(len(trusted), generator=torch.Generator().manual_seed(self.seed))
+        chosen = order[: max(1, round(self.share * len(trusted)))]
+        x = trusted.x.clone()
+        for turn, trigger in enumerate(triggers):
+            mine = chosen[turn :: len(triggers)].to(x.device)
+            x[mine] = trigger(x[mine])
+        return replace(trusted, x=x)

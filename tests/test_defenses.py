@@ -1,0 +1,206 @@
+"""One contract for every defense: add a class to a tuple in `badnets_lib.defenses`, and it is held to all of this."""
+
+import copy
+import dataclasses
+import warnings
+
+import pytest
+import torch
+
+from badnets_lib import Goal, ImageSet, Patch, PoisonPlan, SmallCNN, TrainConfig, defenses, train, weights_hash
+from badnets_lib.defenses import (
+    DATA_FILTERS,
+    INPUT_FILTERS,
+    MODEL_SCANS,
+    REMOVALS,
+    ROBUST_TRAININGS,
+    AssumptionWarning,
+    DataFilter,
+    Flags,
+    Holding,
+    InputFilter,
+    ModelScan,
+    Removal,
+    Repair,
+    RobustTraining,
+    Scan,
+    Screen,
+)
+
+CONFIG = TrainConfig(epochs=2, batch_size=32, device="cpu")
+ALL = (*DATA_FILTERS, *MODEL_SCANS, *INPUT_FILTERS, *REMOVALS, *ROBUST_TRAININGS)
+ON_A_MODEL = tuple(each for each in ALL if each not in ROBUST_TRAININGS)
+
+QUICK = {
+    "DeepKNN": {"k": 5},
+    "Strip": {"overlays": 10},
+    "NeuralCleanse": {"rounds": 2, "batches": 2, "batch_size": 16},
+}
+"""Settings for tiny data; the defaults are for the book's."""
+
+pytestmark = pytest.mark.filterwarnings("ignore::badnets_lib.defenses.AssumptionWarning")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """240 images of 8x8: the class is the place of a bright column, plus noise; a tenth is poisoned."""
+    y = torch.arange(240) % 3
+    x = 0.4 * torch.rand(240, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    for label in range(3):
+        x[y == label, :, :, 2 * label] += 0.6
+    clean = ImageSet(x, y, ("a", "b", "c"))
+    plan = PoisonPlan.draw(clean, Patch(size=2), Goal.all_to_one(1, 3), fraction=0.1)
+    return plan.poison(clean)
+
+
+@pytest.fixture(scope="module")
+def model(digits):
+    return train(digits, CONFIG, model=lambda: SmallCNN(1, 3, 4)).model
+
+
+@pytest.fixture
+def holding():
+    y = torch.arange(90) % 3
+    x = 0.4 * torch.rand(90, 1, 8, 8, generator=torch.Generator().manual_seed(5))
+    for label in range(3):
+        x[y == label, :, :, 2 * label] += 0.6
+    return Holding(ImageSet(x, y, ("a", "b", "c")))
+
+
+def named(defense):
+    return defense.__name__
+
+
+def make(cls):
+    return cls(**QUICK.get(cls.__name__, {}))
+
+
+def run(cls, model, data, holding):
+    """The defense at work on whatever its kind is given."""
+    if cls in DATA_FILTERS:
+        return make(cls)(model, data)
+    if cls in INPUT_FILTERS:
+        return make(cls).fit(model, holding)(data.x[:20])
+    if cls in ROBUST_TRAININGS:
+        return make(cls)(data, CONFIG)
+    return make(cls)(model, holding)
+
+
+def tensors(outcome):
+    """Everything in an outcome that must repeat."""
+    if isinstance(outcome, Repair):
+        return [*outcome.model.state_dict().values()]
+    values = [getattr(outcome, each.name) for each in dataclasses.fields(outcome)]
+    return [value for value in values if isinstance(value, torch.Tensor)]
+
+
+@pytest.mark.parametrize("cls", ALL, ids=named)
+def test_settings_are_a_frozen_record_that_shows_itself(cls):
+    made = make(cls)
+    assert dataclasses.is_dataclass(made) and made == make(cls)
+    assert repr(made).startswith(f"{cls.__name__}(")
+    assert all(f"{name}={value!r}" in repr(made) for name, value in QUICK.get(cls.__name__, {}).items())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(made, dataclasses.fields(made)[0].name, None)
+
+
+@pytest.mark.parametrize(("kind", "classes"), [
+    (DataFilter, DATA_FILTERS), (ModelScan, MODEL_SCANS), (InputFilter, INPUT_FILTERS), (Removal, REMOVALS),
+    (RobustTraining, ROBUST_TRAININGS),
+])  # fmt: skip
+def test_every_defense_is_of_its_kind(kind, classes):
+    assert classes
+    for cls in classes:
+        assert isinstance(make(cls), kind)
+        assert getattr(defenses, cls.__name__) is cls and "References:" in (cls.__doc__ + cls_module_doc(cls))
+
+
+def cls_module_doc(cls):
+    import sys
+
+    return sys.modules[cls.__module__].__doc__ or ""
+
+
+@pytest.mark.parametrize("cls", ALL, ids=named)
+def test_it_returns_what_its_kind_returns_repeats_and_touches_nothing(cls, model, digits, holding):
+    before, weights = (digits.x.clone(), digits.y.clone(), holding.trusted.x.clone()), weights_hash(model)
+    given = copy.deepcopy(model).train()
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        state = torch.get_rng_state()
+        found.append(run(cls, given, digits, holding))
+        assert torch.equal(torch.get_rng_state(), state), "the caller's random state moved"
+    assert weights_hash(given) == weights and given.training, "the given model changed"
+    for now, then in zip((digits.x, digits.y, holding.trusted.x), before, strict=True):
+        assert torch.equal(now, then), "the data changed"
+    assert not any(parameter.grad is not None for parameter in given.parameters())
+    first, again = map(tensors, found)
+    assert first and all(torch.equal(a, b) for a, b in zip(first, again, strict=True)), "two runs differ"
+    check_kind(cls, found[0], digits, given)
+
+
+def check_kind(cls, outcome, data, given):
+    if cls in DATA_FILTERS:
+        assert isinstance(outcome, Flags) and len(outcome.flagged) == len(data) and len(outcome.notes) == 3
+        assert outcome.fingerprint == data.fingerprint
+    elif cls in MODEL_SCANS:
+        assert isinstance(outcome, Scan) and len(outcome.anomaly) == 3 and outcome.patterns.shape == (3, 1, 8, 8)
+        for each in (outcome.masks, outcome.patterns):
+            assert each.min() >= 0 and each.max() <= 1
+    elif cls in INPUT_FILTERS:
+        assert isinstance(outcome, Screen) and len(outcome.refused) == 20
+    else:
+        assert isinstance(outcome, Repair) and outcome.settings.startswith(cls.__name__) and outcome.seconds > 0
+        assert outcome.model is not given and not outcome.model.training
+        shared = {id(each) for each in outcome.model.parameters()} & {id(each) for each in given.parameters()}
+        assert not shared, "the new model shares weights with the given one"
+
+
+@pytest.mark.parametrize("cls", DATA_FILTERS, ids=named)
+def test_a_data_filter_judges_images_and_not_their_places(cls, model, digits):
+    """A permuted data set gets the permuted verdict: no place within a class is taken for one in the set."""
+    order = torch.randperm(len(digits), generator=torch.Generator().manual_seed(3))
+    plain, moved = (run(cls, model, data, None) for data in (digits, digits[order]))
+    assert (moved.flagged == plain.flagged[order]).float().mean() > 0.9  # 2-means begins elsewhere
+
+
+@pytest.mark.parametrize("cls", DATA_FILTERS, ids=named)
+def test_a_data_filter_refuses_one_class_and_broken_features(cls, model, digits):
+    with pytest.raises(ValueError, match="images of at least 2 classes; got 1"):
+        make(cls)(model, digits[digits.y == 1])
+    broken = copy.deepcopy(model)
+    torch.nn.init.constant_(broken.conv1.weight, torch.inf)
+    with pytest.raises(ValueError, match="features must be finite"):
+        make(cls)(broken, digits)
+
+
+@pytest.mark.parametrize("cls", tuple(each for each in ON_A_MODEL if each not in DATA_FILTERS), ids=named)
+def test_too_few_trusted_images_are_refused(cls, model, digits):
+    with pytest.raises(ValueError, match=r"trusted images; this holding has 0"):
+        run(cls, model, digits, Holding(digits[:0]))
+
+
+@pytest.mark.parametrize("cls", ON_A_MODEL, ids=named)
+def test_data_are_moved_to_the_model(cls, model, digits, holding):
+    """Double precision stands in for another device: the data follow the model, and verdicts come back on the CPU."""
+    if cls not in DATA_FILTERS + INPUT_FILTERS:
+        pytest.skip("trained in single precision")
+    found = run(cls, copy.deepcopy(model).double(), digits, holding)
+    assert all(tensor.device.type == "cpu" for tensor in tensors(found))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("cls", ON_A_MODEL, ids=named)
+def test_a_model_on_a_gpu_is_met_there(cls, model, digits, holding):
+    found = run(cls, copy.deepcopy(model).cuda(), digits, holding)
+    assert isinstance(found, Repair) or all(tensor.device.type == "cpu" for tensor in tensors(found))
+
+
+def test_warnings_name_a_page():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        defenses.guards.check_enough_trusted(3, 100, "a rate of 0.01")
+    (found,) = caught
+    assert found.category is AssumptionWarning and found.message.page == "assumptions#few-trusted-images"
+    assert "a rate of 0.01 needs at least 100 trusted images; got 3; see assumptions#" in str(found.message)

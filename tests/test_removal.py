@@ -1,0 +1,281 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from badnets_lib import (
+    Goal,
+    ImageSet,
+    PaperCNN,
+    Patch,
+    PoisonPlan,
+    Proportion,
+    SmallCNN,
+    TrainConfig,
+    attack_success_rate,
+    clean_accuracy,
+    predict,
+    train,
+    weights_hash,
+)
+from badnets_lib.defenses import Holding
+from badnets_lib.defenses.adversarial_unlearning import AdversarialUnlearning, worst_shift
+from badnets_lib.defenses.fine_pruning import FinePruning, LastFeatures, without_channels
+from badnets_lib.defenses.fine_tuning import STRENGTHS, FineTuning
+from badnets_lib.defenses.neural_cleanse import NeuralCleanse
+from badnets_lib.defenses.unlearning import Unlearning
+
+pytestmark = pytest.mark.filterwarnings("ignore::badnets_lib.defenses.AssumptionWarning")
+
+TUNING = FineTuning(epochs=2, batch_size=16)
+QUICK = NeuralCleanse(rounds=2, batches=1, batch_size=8)
+
+
+def blobs(count=240, seed=0):
+    """Images of 8x8: the class is the place of a bright square, plus noise."""
+    y = torch.arange(count) % 3
+    x = 0.2 * torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+    for label in range(3):
+        x[y == label, :, 1:3, 2 * label + 1 : 2 * label + 3] += 0.6
+    return ImageSet(x, y, ("a", "b", "c"))
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return PoisonPlan.draw(blobs(), Patch(2), Goal.all_to_one(0, 3), fraction=0.1)
+
+
+@pytest.fixture(scope="module")
+def model(plan):
+    return train(plan.poison(blobs()), TrainConfig(epochs=12, batch_size=16), model=lambda: SmallCNN(1, 3, 4)).model
+
+
+@pytest.fixture(scope="module")
+def holding():
+    return Holding(blobs(60, seed=1))
+
+
+def test_the_backdoor_is_there_to_be_removed(model, plan):
+    assert clean_accuracy(model, blobs(seed=2)).value > 0.95
+    assert attack_success_rate(model, blobs(seed=2), plan).value > 0.95
+
+
+# ---- every removal ----
+
+REMOVALS = [TUNING, FinePruning(tuning=TUNING), FinePruning(tuning=None), Unlearning(Patch(2), tuning=TUNING)]
+REMOVALS += [AdversarialUnlearning(radius=1.0, steps=2, tuning=TUNING)]
+
+
+@pytest.mark.parametrize("removal", REMOVALS, ids=repr)
+def test_a_removal_repeats_and_leaves_what_it_was_given(removal, model, holding):
+    before, state, x = weights_hash(model), torch.get_rng_state(), holding.trusted.x.clone()
+    first, again = removal(model, holding), removal(model, holding)
+    assert weights_hash(model) == before and torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(holding.trusted.x, x)
+    assert weights_hash(first.model) == weights_hash(again.model) != before
+    assert type(first.model) is SmallCNN and not first.model.training
+    assert all(weight.requires_grad for weight in first.model.parameters())
+    shared = {each.data_ptr() for each in model.state_dict().values()}
+    assert not shared & {each.data_ptr() for each in first.model.state_dict().values()}, "a copy, no reference"
+    assert first.settings == repr(removal) and first.seconds > 0
+
+
+# ---- fine-tuning ----
+
+
+def test_only_the_last_layer_learns_at_the_weakest_strength(model, holding):
+    tuned = replace(STRENGTHS["last layer"], epochs=1)(model, holding).model
+    new = tuned.state_dict()
+    changed = {name for name, old in model.state_dict().items() if not torch.equal(old, new[name])}
+    assert changed == {"fc2.weight", "fc2.bias"}
+
+
+def test_a_stronger_fine_tuning_moves_further(model, holding):
+    def moved(name):
+        tuned = replace(STRENGTHS[name], epochs=1)(model, holding).model
+        pairs = zip(model.parameters(), tuned.parameters(), strict=True)
+        return float(sum((old - new).detach().norm() ** 2 for old, new in pairs))
+
+    distances = [moved(name) for name in STRENGTHS]
+    assert distances == sorted(distances) and len(set(distances)) == 4
+
+
+def test_fine_tuning_tells_its_epochs(model, holding):
+    history = TUNING(model, holding).history
+    assert [row["epoch"] for row in history] == [1, 2] and all(row["loss"] > 0 for row in history)
+
+
+# ---- Fine-Pruning ----
+
+
+def literal_curve(model, order, data):
+    """Prune a copy channel by channel with a hook, evaluate each from the first layer on."""
+    counts = []
+    for pruned in range(len(order) + 1):
+
+        def silence(_layer, _input, output, gone=order[:pruned]):
+            output = output.clone()
+            output[:, list(gone)] = 0
+            return output
+
+        hook = model.get_submodule("relu2").register_forward_hook(silence)
+        hits = int((predict(model, data.x).argmax(1) == data.y).sum())
+        hook.remove()
+        counts.append(Proportion(hits, len(data)))
+    return tuple(counts)
+
+
+@pytest.mark.parametrize("attacked", [False, True])
+def test_the_cached_curve_is_that_of_sweep_and_evaluate(attacked, model, plan):
+    data = plan.attack(blobs(seed=2)) if attacked else blobs(seed=2)
+    order = LastFeatures(model, data).dormant_first()
+    curve = LastFeatures(model, data).curve(order)
+    assert curve == literal_curve(model, order, data) and len(set(curve)) > 1
+
+
+@pytest.mark.parametrize("make", [PaperCNN, SmallCNN])
+def test_a_pruned_copy_says_what_the_curve_says(make):
+    torch.manual_seed(0)
+    model, x = make().eval(), torch.rand(30, 1, 28, 28)
+    if make is SmallCNN:  # what batch norm adds must be silenced too
+        model.norm2.bias.data.uniform_(0.5, 1)
+    data = ImageSet(x, predict(model, x).argmax(1), tuple("0123456789"))
+    features = LastFeatures(model, data)
+    order, before = features.dormant_first(), weights_hash(model)
+    curve = features.curve(order)
+    assert len(curve) == 33 and curve[0].value == 1
+    for count in (0, 1, 10, 31, 32):
+        pruned = without_channels(model, order[:count])
+        assert clean_accuracy(pruned, data) == curve[count], count
+        alive = LastFeatures(pruned, data).values.amax((0, 2, 3)) > 0
+        assert not alive[list(order[:count])].any()
+    assert weights_hash(model) == before
+
+
+def test_channels_are_ordered_by_their_mean_on_clean_images():
+    model = nn.Sequential(nn.Conv2d(1, 3, 1), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2))
+    with torch.no_grad():
+        model[0].weight[:, 0, 0, 0] = torch.tensor([2.0, 1.0, 3.0])
+        model[0].bias[:] = 0
+    data = ImageSet(torch.full((4, 1, 2, 2), 0.5), torch.tensor([0, 1, 0, 1]), ("a", "b"))
+    assert LastFeatures(model, data).dormant_first() == (1, 0, 2)
+
+
+@pytest.mark.parametrize(("rates", "drop", "pruned"), [
+    ((100, 99, 98, 90, 97), 0.04, 2),  # the first step that costs too much ends it, even if a later one does not
+    ((100, 99, 96, 95), 0.04, 2),  # a loss of exactly the drop is allowed
+    ((100, 50, 50), 0.04, 0),
+    ((100, 100, 100), 0.04, 2),
+    ((100, 50, 0), 1.0, 2),
+])  # fmt: skip
+def test_pruning_stops_one_step_before_it_costs_too_much(rates, drop, pruned):
+    assert FinePruning(drop).choose([Proportion(rate, 100) for rate in rates]) == pruned
+
+
+def test_the_model_that_is_returned_is_the_last_good_one(model, holding):
+    removal = FinePruning(drop=0.05, tuning=None)
+    repair = removal(model, holding)
+    kept = [row for row in repair.history if row["kept"]]
+    assert 0 < kept[-1]["pruned"] < 8 and [row["pruned"] for row in repair.history] == list(range(9))
+    assert clean_accuracy(repair.model, holding.trusted) == kept[-1]["trusted"], "not one step too far"
+    assert repair.history[len(kept)]["trusted"].value < repair.history[0]["trusted"].value - 0.05
+
+
+def test_pruned_channels_stay_silent_through_fine_tuning(model, holding):
+    repair = FinePruning(tuning=replace(TUNING, lr=0.02))(model, holding)
+    gone = [row["channel"] for row in repair.history if row["kept"] and row["channel"] is not None]
+    values = LastFeatures(repair.model, holding.trusted).values
+    assert gone and values[:, gone].abs().max() == 0
+
+
+def test_a_network_of_another_make_is_refused(holding):
+    with pytest.raises(TypeError, match="an nn.Sequential with a convolution; got Linear"):
+        FinePruning()(nn.Linear(64, 3), holding)
+
+
+# ---- unlearning ----
+
+
+def test_unlearning_the_true_trigger_takes_it_away(model, plan, holding):
+    repair = Unlearning(Patch(2), share=0.5, tuning=FineTuning(epochs=10, batch_size=16))(model, holding)
+    assert attack_success_rate(repair.model, blobs(seed=2), plan).value < 0.1
+    assert clean_accuracy(repair.model, blobs(seed=2)).value > 0.95
+
+
+def test_a_known_trigger_is_labelled_as_an_oracle(model, holding):
+    assert Unlearning(Patch(2), tuning=TUNING)(model, holding).oracle == ("trigger",)
+    told = replace(holding, target=0)
+    assert Unlearning(Patch(2), tuning=TUNING)(model, told).oracle == ("target", "trigger")
+
+
+def test_nothing_flagged_nothing_changed(model, holding):
+    scan = replace(QUICK, share=1e-6)
+    repair = Unlearning(scan=scan, tuning=TUNING)(model, holding)
+    assert weights_hash(repair.model) == weights_hash(model) and repair.model is not model
+    assert repair.history == ({"flagged": ()},) and repair.oracle == ()
+
+
+def test_the_lesson_stamps_a_share_with_each_trigger_in_turn_and_keeps_the_labels(holding):
+    trusted = holding.trusted
+    both = (Patch(2), Patch(2, corner="top-left"))
+    lesson = Unlearning(share=0.2).lesson(trusted, both)
+    assert torch.equal(lesson.y, trusted.y)
+    changed = (lesson.x != trusted.x).flatten(1).any(1)
+    assert int(changed.sum()) == 12
+    for trigger in both:
+        assert int((lesson.x == trigger(trusted.x)).flatten(1).all(1).sum()) == 6
+    one = Unlearning(share=0.001).lesson(trusted, both[:1])
+    assert int((one.x != trusted.x).flatten(1).any(1).sum()) == 1
+
+
+# ---- adversarial unlearning ----
+
+
+def test_the_worst_shift_stays_in_its_ball_and_raises_the_loss(model, holding):
+    x, y = holding.trusted.x, holding.trusted.y
+
+    def loss(shift):
+        return float(torch.nn.functional.cross_entropy(predict(model, (x + shift).clamp(0, 1)), y))
+
+    small, large = (worst_shift(model, x, y, radius=radius, steps=10) for radius in (0.5, 2.0))
+    assert small.shape == (1, 1, 8, 8) and float(small.norm()) <= 0.5 + 1e-6 and float(large.norm()) <= 2 + 1e-6
+    random = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert loss(large) > loss(small) > loss(torch.zeros(1)) and loss(large) > loss(2 * random / random.norm())
+
+
+def test_one_shift_serves_all_images_of_a_linear_network():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
+    model[1].weight.data = torch.tensor([[0.0, 0, 0, 1], [0, 0, 0, -1]])
+    x, y = torch.full((5, 1, 2, 2), 0.9), torch.zeros(5, dtype=torch.long)
+    shift = worst_shift(model, x, y, radius=0.8, steps=20)
+    assert torch.allclose(shift.flatten(), torch.tensor([0.0, 0, 0, -0.8]), atol=1e-5)
+
+
+def test_adversarial_unlearning_needs_no_trigger(model, plan, holding):
+    removal = AdversarialUnlearning(radius=2.0, tuning=FineTuning(epochs=20, batch_size=16))
+    repair = removal(model, holding)
+    assert repair.oracle == () and len(repair.history) == 20
+    assert attack_success_rate(repair.model, blobs(seed=2), plan).value < 0.3
+    assert clean_accuracy(repair.model, blobs(seed=2)).value > 0.95
+
+
+# ---- bad settings ----
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: FineTuning(epochs=0), "epochs must be at least 1"),
+    (lambda: FineTuning(lr=0.0), "lr must be positive"),
+    (lambda: FinePruning(1.5), r"drop must lie in \[0, 1\]; got 1.5"),
+    (lambda: AdversarialUnlearning(radius=0.0), r"radius must be positive and steps at least 1; got 0.0, 10"),
+    (lambda: Unlearning(share=0.0), r"share must lie in \(0, 1\]; got 0.0"),
+])  # fmt: skip
+def test_impossible_settings_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("removal", REMOVALS, ids=repr)
+def test_a_removal_without_trusted_images_is_refused(removal, model):
+    with pytest.raises(ValueError, match="needs at least 2 trusted images; this holding has 0"):
+        removal(model, Holding(blobs()[:0]))

@@ -1,0 +1,177 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from badnets_lib import Goal, ImageSet, Patch, PoisonPlan, TrainConfig, attack_success_rate, clean_accuracy, train
+from badnets_lib.checkpoints import weights_hash
+from badnets_lib.defenses.anti_backdoor import AntiBackdoor
+from badnets_lib.defenses.augmentation import CutMix, cut_and_mix
+from badnets_lib.defenses.descent import descend
+
+CONFIG = TrainConfig(epochs=4, batch_size=16, device="cpu")
+
+
+def fine(count=240, seed=0):
+    """Images of 8x8 whose classes differ by a faint square: learnt later than a bright patch."""
+    y = torch.arange(count) % 3
+    x = 0.5 * torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+    for label in range(3):
+        x[y == label, :, 1:3, 2 * label : 2 * label + 2] += 0.15
+    return ImageSet(x, y, ("a", "b", "c"))
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return PoisonPlan.draw(fine(), Patch(2), Goal.all_to_one(0, 3), fraction=0.15)
+
+
+@pytest.fixture(scope="module")
+def poisoned(plan):
+    return plan.poison(fine())
+
+
+# ---- the loop ----
+
+
+def test_on_cross_entropy_the_loop_is_that_of_train(tiny):
+    def start():
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+
+    ours = descend(start, tiny, CONFIG, lambda network, x, y: cross_entropy(network(x), y))
+    assert weights_hash(ours) == weights_hash(train(tiny, CONFIG, model=start).model) and not ours.training
+
+
+def test_the_loop_says_when_the_loss_is_no_number(tiny):
+    with pytest.raises(FloatingPointError, match="the loss became nan in epoch 1"):
+        descend(lambda: nn.Linear(8, 3), tiny, CONFIG, lambda network, x, y: network.weight.sum() * float("nan"))
+    with pytest.raises(ValueError, match="needs at least 2 images; got 1"):
+        descend(lambda: nn.Linear(8, 3), tiny[:1], CONFIG, lambda network, x, y: network.weight.sum())
+
+
+def test_the_network_is_shown_before_every_epoch(tiny):
+    seen = []
+    start = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(64, 3))
+    descend(
+        lambda: start, tiny, CONFIG, lambda network, x, y: cross_entropy(network(x), y),
+        before_epoch=lambda network: seen.append(network.training),
+    )  # fmt: skip
+    assert seen == [False] * 4
+
+
+# ---- every robust training ----
+
+
+@pytest.mark.parametrize("training", [AntiBackdoor(share=0.05), CutMix(), CutMix(share=0.5)], ids=repr)
+def test_a_training_repeats_and_leaves_what_it_was_given(training, poisoned):
+    x, y, state = poisoned.x.clone(), poisoned.y.clone(), torch.get_rng_state()
+    first, again = (training(poisoned, replace(CONFIG, epochs=1)) for _ in range(2))
+    assert weights_hash(first.model) == weights_hash(again.model) and not first.model.training
+    other = training(poisoned, replace(CONFIG, epochs=1, seed=1))
+    assert weights_hash(other.model) != weights_hash(first.model)
+    assert torch.equal(poisoned.x, x) and torch.equal(poisoned.y, y) and torch.equal(torch.get_rng_state(), state)
+    assert first.settings == repr(training) and first.seconds > 0 and first.oracle == ()
+
+
+# ---- Anti-Backdoor Learning ----
+
+
+def test_the_patch_is_learnt_first_and_isolated(plan, poisoned):
+    flags = AntiBackdoor(share=0.05).isolate(poisoned, CONFIG)
+    rates = flags.rates(plan)
+    assert rates.true_positives + rates.false_positives == 12 and rates.true_positives >= 10
+    assert flags.scores[flags.flagged].min() >= flags.scores[~flags.flagged].max(), "the lowest losses of all"
+    assert flags.fingerprint == poisoned.fingerprint
+
+
+def test_the_backdoor_is_unlearnt(plan, poisoned):
+    config = replace(CONFIG, epochs=8)
+    plain = train(poisoned, config).model
+    repair = AntiBackdoor(share=0.05, unlearn=8)(poisoned, config)
+    test = fine(seed=1)
+    assert attack_success_rate(plain, test, plan).value > 0.9
+    assert attack_success_rate(repair.model, test, plan).value < 0.3
+    assert clean_accuracy(repair.model, test).value > clean_accuracy(plain, test).value - 0.1
+    assert len(repair.history[0]["isolated"]) == 12
+
+
+def test_a_batch_below_gamma_is_climbed():
+    x, y = torch.zeros(2, 1, 1, 1), torch.zeros(2, dtype=torch.long)
+    network, bias = nn.Sequential(nn.Flatten(), nn.Linear(1, 2)), torch.tensor([1.0, 0.0])  # loss 0.31
+    network[1].bias.data = bias
+    for gamma, sign in ((0.0, 1), (0.2, 1), (0.5, -1)):
+        network[1].bias.grad = None
+        AntiBackdoor(gamma=gamma)._held_at_gamma(network, x, y).backward()
+        assert network[1].bias.grad[0] * sign < 0
+
+
+def test_isolated_images_are_pushed_to_the_limit_and_no_further(poisoned):
+    ours = AntiBackdoor(limit=3.0, lr=0.01, unlearn=6)
+    model = train(poisoned, CONFIG).model
+    rest, isolated = poisoned[:200], poisoned[200:208]
+    before = weights_hash(model)
+    forgot = ours.forget(model, rest, isolated, CONFIG)
+    with torch.no_grad():
+        losses = cross_entropy(forgot(isolated.x), isolated.y, reduction="none")
+    assert losses.mean() > 1.5 and clean_accuracy(forgot, rest).value > 0.8
+    assert weights_hash(model) == before
+
+
+# ---- CutMix ----
+
+
+def test_a_box_comes_from_the_partner_and_the_rest_stays():
+    torch.manual_seed(0)
+    shares = []
+    for _ in range(40):
+        x = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 2, 10, 12) / 5
+        mixed, others, kept = cut_and_mix(x)
+        same, swapped = mixed == x, mixed == x[others]
+        assert (same | swapped).all() and sorted(others.tolist()) == [0, 1, 2, 3, 4]
+        moved = others != torch.arange(5)
+        if moved.any():
+            assert torch.allclose(same[moved].float().mean((1, 2, 3)), torch.tensor(kept))
+            box = ~same[moved][0, 0]
+            rows, columns = box.any(1).sum(), box.any(0).sum()
+            assert box.sum() == rows * columns, "a rectangle"
+        shares.append(kept)
+    assert min(shares) < 0.4 and max(shares) > 0.9
+
+
+def test_labels_are_mixed_by_area(tiny):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    x, y = tiny.x[:6], tiny.y[:6]
+    torch.manual_seed(3)
+    loss = CutMix()._loss(network, x, y)
+    torch.manual_seed(3)
+    torch.rand(())  # whether to mix
+    mixed, others, kept = cut_and_mix(x)
+    soft = kept * nn.functional.one_hot(y, 3) + (1 - kept) * nn.functional.one_hot(y[others], 3)
+    assert torch.allclose(loss, cross_entropy(network(mixed), soft))
+
+
+def test_without_a_share_it_is_plain_training(poisoned):
+    repair = CutMix(share=0.0)(poisoned, CONFIG)
+    assert clean_accuracy(repair.model, poisoned) == clean_accuracy(train(poisoned, CONFIG).model, poisoned)
+
+
+# ---- bad settings ----
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: AntiBackdoor(share=1.0), "share must lie strictly between 0 and 1; got 1.0"),
+    (lambda: AntiBackdoor(early=0), "early and unlearn must be at least 1; got 0, 2"),
+    (lambda: AntiBackdoor(gamma=-0.1), "gamma may not be negative"),
+    (lambda: CutMix(1.2), r"share must lie in \[0, 1\]; got 1.2"),
+])  # fmt: skip
+def test_impossible_settings_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("share", [0.001, 0.999])
+def test_a_share_of_no_image_or_of_nearly_all_is_refused(share, tiny):
+    with pytest.raises(ValueError, match=f"share {share} asks for"):
+        AntiBackdoor(share=share)(tiny, CONFIG)
