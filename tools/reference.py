@@ -27,7 +27,14 @@ its own. This page is made from the docstrings by `tools/reference.py`.
 The layers of `badnets_lib`. Every import points down.
 ```
 """
-HEADINGS = {"parameters": "Args", "returns": "Returns", "raises": "Raises", "yields": "Yields", "attributes": "Fields"}
+HEADINGS = {
+    "parameters": "Args",
+    "returns": "Returns",
+    "raises": "Raises",
+    "warns": "Warns",
+    "yields": "Yields",
+    "attributes": "Fields",
+}
 
 
 def load() -> Any:
