@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import random
 import re
 import subprocess
 import sys
@@ -9,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from execute import ChapterError, execute_all, kernel_environment, time_line
+from execute import ChapterError, execute_all, kernel_environment, slimmer, time_line
 from project import ROOT, address, notebooks, read_notebook, slug
 
 CHAPTERS = notebooks()
@@ -130,3 +133,22 @@ def test_a_run_leaves_its_record_and_no_time_stamps(tmp_path: Path) -> None:
     test_the_run_is_on_record(path)
     test_every_code_cell_was_run_in_order(path)
     test_nothing_tells_of_one_machine_or_moment(path)
+
+
+def test_a_picture_of_many_colours_is_stored_in_fewer() -> None:
+    from PIL import Image
+
+    def stored(picture: Image.Image) -> str:
+        file = io.BytesIO()
+        picture.save(file, "PNG")
+        return base64.b64encode(file.getvalue()).decode()
+
+    source = random.Random(0)
+    noise = bytes(place // 16 + source.randrange(60) for place in range(3 * 32 * 32))
+    photograph = Image.frombytes("RGB", (32, 32), noise).resize((256, 256), Image.Resampling.BILINEAR)
+    slim = slimmer(stored(photograph))
+    assert 2 * len(slim) < len(stored(photograph))
+    found = Image.open(io.BytesIO(base64.b64decode(slim))).convert("RGB")
+    assert max(abs(a - b) for a, b in zip(found.tobytes(), photograph.tobytes(), strict=True)) < 40
+    chart = stored(Image.new("RGB", (64, 64)))
+    assert slimmer(chart) == chart, "what is small already stays as it is"

@@ -128,6 +128,6 @@ SWEEPS = (
     _sweep("poison_width", grid(seed=SEEDS, width=(4, 24), fraction=FEW)),
     _sweep(
         "poison_trigger",
-        grid(seed=range(2), size=(1, 2, 3, 4, 6), opacity=(0.1, 0.3, 1.0), fraction=(0.005, 0.01, 0.05)),
+        grid(seed=range(4), size=(1, 2, 3, 4, 6), opacity=(0.1, 0.3, 1.0), fraction=(0.005, 0.01, 0.05)),
     ),
 )
