@@ -14,11 +14,9 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -26,7 +24,9 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 
 import numpy as np
 import torch
+from bench_defenses import comparisons, filters, pruning, scanning, screening
 from PIL import Image
+from timings import HEAD, Act, Row, compare, line
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
@@ -34,40 +34,6 @@ from torch.utils.data import DataLoader, Dataset
 import badnets_lib as bd
 from badnets_lib.files import write_atomically
 from badnets_lib.stacks import Fit, train_stack
-
-Act = Callable[[], Any]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison: seconds of both ways, and what we hoped for."""
-
-    what: str
-    plain: str
-    ours: float
-    theirs: float
-    goal: str
-
-    @property
-    def ratio(self) -> float:
-        """How many times faster ours is."""
-        return self.theirs / self.ours
-
-
-def compare(what: str, ours: Act, plain: dict[str, tuple[Act, str]], *, repeats: int) -> list[Row]:
-    """Time `ours` and each plain way {name: (act, goal)} in turns; one row per plain way."""
-    acts = {"": ours} | {name: act for name, (act, _) in plain.items()}
-    times: dict[str, list[float]] = {name: [] for name in acts}
-    for act in acts.values():
-        act()  # warm up
-    for turn in range(repeats):
-        order = list(acts.items())
-        for name, act in order[turn % len(order) :] + order[: turn % len(order)]:  # nobody always follows the same
-            started = time.perf_counter()
-            act()
-            times[name].append(time.perf_counter() - started)
-    return [Row(what, name, median(times[""]), median(times[name]), goal) for name, (_, goal) in plain.items()]
-
 
 # --- poisoning ---
 
@@ -241,15 +207,6 @@ def importing(repeats: int) -> list[Row]:
 # --- telling ---
 
 
-HEAD = "| what | plain way | ours | plain | ratio | goal |\n|---|---|--:|--:|--:|---|"
-
-
-def line(row: Row) -> str:
-    """One row of the Markdown table."""
-    times = f"{1000 * row.ours:,.0f} ms | {1000 * row.theirs:,.0f} ms | {row.ratio:.2f}x"
-    return f"| {row.what} | {row.plain} | {times} | {row.goal} |"
-
-
 def main() -> None:
     """Run everything, print a table, and write it as JSON where asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -261,11 +218,11 @@ def main() -> None:
     print(f"{where}; medians of {options.repeats}; ratio: plain over ours\n", flush=True)
     print(HEAD)
     rows: list[Row] = []
-    for part in (poisoning, training, stacking, loading, importing):
+    for part in (poisoning, training, stacking, scanning, pruning, filters, screening, loading, importing):
         measured = part(options.repeats)
         print(*map(line, measured), sep="\n", flush=True)
         rows += measured
-    checks = accuracies(options.seeds) if options.seeds else []
+    checks = accuracies(options.seeds) + comparisons() if options.seeds else []
     print("", *checks, sep="\n")
     if options.json:
         plain = {"where": where, "repeats": options.repeats, "accuracy": checks,

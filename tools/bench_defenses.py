@@ -1,0 +1,218 @@
+"""The defenses beside the plain or the usual way: rows of `make bench`.
+
+The data filters and STRIP are compared with the adversarial-robustness-toolbox where it is installed
+(`pip install adversarial-robustness-toolbox`). The book does not require it; without it these rows are left out.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+from typing import Any
+
+import numpy as np
+import torch
+from timings import Act, Row, compare
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, one_hot
+
+import badnets_lib as bd
+from badnets_lib.defenses import ActivationClustering, Holding, NeuralCleanse, Rates, SpectralSignatures, Strip
+from badnets_lib.defenses.features import features_of
+from badnets_lib.defenses.fine_pruning import LastFeatures, without_channels
+
+TARGET = 7
+ART = importlib.util.find_spec("art") is not None
+
+
+def under_attack() -> tuple[nn.Module, bd.PoisonPlan, Holding, bd.ImageSet]:
+    """A backdoored network (4x4 patch, rho 10%), its plan, 400 trusted images, and the scored test set."""
+    train, test = bd.load("mnist5k")
+    train, reserve = train.split(0.125)
+    plan = bd.PoisonPlan.draw(train, bd.Patch(), bd.Goal.all_to_one(TARGET, 10), fraction=0.1)
+    model = bd.train(plan.poison(train), bd.TrainConfig(device="cpu")).model
+    return model, plan, Holding.draw(reserve, 400, apart_from=(train, test)), test
+
+
+# --- the scan of a model, and pruning ---
+
+
+def one_label(model: nn.Module, x: Tensor, label: int, *, passes: int = 30) -> Tensor:
+    """One label's smallest mask as the usual toolkits look for it, [1, H, W].
+
+    Random mask and pattern, passes over all trusted images in batches of 32, Adam at 0.1, weight 1e-3 once the
+    trigger works, times 1.5 after 5 passes of success and divided by 1.5^1.5 after 5 of failure, stop after 10
+    without progress.
+    """
+    source = torch.Generator().manual_seed(label)
+    m, p = (torch.atanh((torch.rand(1, *x.shape[1:], generator=source) - 0.5) * 1.999) for _ in range(2))
+    adam = torch.optim.Adam([m.requires_grad_(), p.requires_grad_()], lr=0.1, betas=(0.5, 0.9))
+    weight, good, bad, idle, least, best = 0.0, 0, 0, 0, float("inf"), torch.ones_like(x[:1])
+    for _ in range(passes):
+        hits = 0
+        for batch in torch.randperm(len(x), generator=source).split(32):
+            mask, pattern = m.tanh() / 2 + 0.5, p.tanh() / 2 + 0.5
+            logits = model((1 - mask) * x[batch] + mask * pattern)
+            loss = cross_entropy(logits, torch.full((len(batch),), label)) + weight * mask.sum()
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            hits += int((logits.argmax(1) == label).sum())
+        works, norm = hits >= 0.99 * len(x), float(mask.detach().sum())
+        idle = 0 if norm < 0.99 * least or least == float("inf") else idle + 1
+        if works and norm < least:
+            least, best = norm, mask.detach().clone()
+        good, bad = (good + 1, 0) if works else (0, bad + 1)
+        if good >= 5:
+            weight, good = weight * 1.5 or 1e-3, 0
+        if bad >= 5:
+            weight, bad = weight / 1.5**1.5, 0
+        if idle >= 10:
+            break
+    return best[0, :1]
+
+
+def scanning(repeats: int) -> list[Row]:
+    """Neural Cleanse over ten labels of a backdoored network; 400 trusted images. At most twice: it takes long."""
+    model, plan, holding, _ = under_attack()
+    frozen = copy.deepcopy(model).eval().requires_grad_(False)
+
+    def label_by_label() -> Any:
+        return [one_label(frozen, holding.trusted.x, label) for label in range(10)]
+
+    assert NeuralCleanse()(model, holding).flagged == plan.goal.targets
+    plain: dict[str, tuple[Act, str]] = {"label by label, usual settings": (label_by_label, "at least 3x")}
+    what = "Neural Cleanse, 10 labels"
+    return compare(what, lambda: NeuralCleanse()(model, holding), plain, repeats=min(repeats, 2))
+
+
+def pruning(repeats: int) -> list[Row]:
+    """Clean accuracy and ASR after pruning 0 to 32 channels of the last convolution."""
+    model, plan, holding, test = under_attack()
+    order = LastFeatures(model, holding.trusted).dormant_first()
+    sets = (test, plan.attack(test))
+    cached = [LastFeatures(model, data) for data in sets]
+
+    def one_by_one() -> Any:
+        copies = [without_channels(model, order[:count]) for count in range(len(order) + 1)]
+        return [tuple(bd.clean_accuracy(each, data) for each in copies) for data in sets]
+
+    def uncached() -> Any:
+        return [LastFeatures(model, data).curve(order) for data in sets]
+
+    assert [each.curve(order) for each in cached] == one_by_one()
+    plain: dict[str, tuple[Act, str]] = {
+        "prune a copy, evaluate it, for each": (one_by_one, "ours below 1,000 ms"),
+        "the same on features not yet cached": (uncached, "-"),
+    }
+    what = "Fine-Pruning's curve, 33 points, 1,900 images"
+    return compare(what, lambda: [each.curve(order) for each in cached], plain, repeats=min(repeats, 3))
+
+
+# --- beside the adversarial-robustness-toolbox ---
+
+
+class Cached:
+    """The little that its data filters ask of a classifier: features that were computed before."""
+
+    layer_names = ("features",)
+
+    def __init__(self, features: np.ndarray) -> None:
+        self.features, self.nb_classes = features, 10
+
+    def get_activations(self, x: np.ndarray, layer: int, batch_size: int = 0, framework: bool = False) -> np.ndarray:
+        """The features, whatever is asked for."""
+        return self.features
+
+
+def last_hidden(rho: float) -> tuple[bd.PoisonPlan, bd.ImageSet, nn.Module, Tensor]:
+    """A plan, the poisoned data, a network trained on them, and its features of the last hidden layer."""
+    train, _ = bd.load("mnist5k")
+    plan = bd.PoisonPlan.draw(train, bd.Patch(), bd.Goal.all_to_one(TARGET, 10), fraction=rho)
+    data = plan.poison(train)
+    model = bd.train(data, bd.TrainConfig(device="cpu")).model
+    return plan, data, model, features_of(model, data.x, "relu3")
+
+
+def art_filters(features: Tensor, y: Tensor, epsilon: float) -> dict[str, Act]:
+    """{name: act} of the toolbox on the same features; an act returns flags [N]."""
+    from art.defences.detector.poison import ActivationDefence, SpectralSignatureDefense
+
+    x, hot = features.numpy(), one_hot(y).numpy()
+
+    def detected(kind: type, **state: Any) -> Tensor:
+        made: Any = object.__new__(kind)  # its constructor accepts no classifier but its own
+        made.__dict__.update(classifier=Cached(x), x_train=x, y_train=hot, **state)
+        return torch.tensor(made.detect_poison()[1]) == 0
+
+    def clustering(reduce: str, analysis: str) -> Act:
+        state = {"activations_by_class": [x[y.numpy() == label] for label in range(10)], "generator": None,
+                 "nb_clusters": 2, "nb_dims": 10, "clustering_method": "KMeans", "clusters_by_class": [],
+                 "reduce": reduce, "cluster_analysis": analysis, "ex_re_threshold": None}  # fmt: skip
+        return lambda: detected(ActivationDefence, **state)
+
+    acts = {f"ART clustering, {reduce}, {analysis}": clustering(reduce, analysis)
+            for reduce, analysis in (("FastICA", "smaller"), ("PCA", "silhouette-scores"))}  # fmt: skip
+    state = {"batch_size": 128, "eps_multiplier": 1.5, "expected_pp_poison": epsilon}
+    return acts | {"ART spectral": lambda: detected(SpectralSignatureDefense, **state)}
+
+
+def filters(repeats: int) -> list[Row]:
+    """Activation Clustering and Spectral Signatures on the same features of the last hidden layer."""
+    if not ART:
+        return []
+    _, data, _, features = last_hidden(0.05)
+    theirs = {name: (act, "at least 1x") for name, act in art_filters(features, data.y, 0.33).items()}
+    spectral = {"ART spectral": theirs.pop("ART spectral")}
+    ours = ActivationClustering(), SpectralSignatures(epsilon=0.33)
+    what = "Activation Clustering, 4,000 images", "Spectral Signatures, 4,000 images"
+    rows = compare(what[0], lambda: ours[0].judge(features, data.y), theirs, repeats=repeats)
+    return rows + compare(what[1], lambda: ours[1].judge(features, data.y), spectral, repeats=repeats)
+
+
+def screening(repeats: int, overlays: int = 20, inputs: int = 200) -> list[Row]:
+    """STRIP on clean and triggered inputs, with the same number of blends for both, and the toolbox's own blend."""
+    if not ART:
+        return []
+    from art.estimators.classification import PyTorchClassifier
+    from art.estimators.poison_mitigation.strip import STRIPMixin
+
+    model, plan, holding, test = under_attack()
+    order = torch.randperm(2 * len(plan.victims(test)), generator=torch.Generator().manual_seed(0))[:inputs]
+    x = torch.cat([plan.victims(test).x, plan.attack(test).x])[order]
+    soft = nn.Sequential(model, nn.Softmax(1))  # fed with logits, its fit ends in NaN
+    plain = PyTorchClassifier(soft, nn.CrossEntropyLoss(), tuple(x.shape[1:]), 10, device_type="cpu")
+
+    def answers(images: np.ndarray) -> Any:
+        return plain.predict(images.astype(np.float32))
+
+    guard = STRIPMixin(predict_fn=answers, num_samples=overlays, false_acceptance_rate=0.01)
+    guard.abstain = lambda: np.zeros(10)  # the mixin takes it from the classifier it is mixed into
+    guard.mitigate(holding.trusted.x.numpy())
+    ours = Strip(overlays=overlays).fit(model, holding)
+    theirs: dict[str, tuple[Act, str]] = {"ART STRIP": (lambda: guard.predict(x.numpy()), "at least 2.5x")}
+    return compare(f"STRIP, {inputs} inputs, {overlays} blends", lambda: ours(x), theirs, repeats=min(repeats, 3))
+
+
+def comparisons() -> list[str]:
+    """One line per filter and poisoning fraction: what it caught on the same features, and its false alarms."""
+    if not ART:
+        return []
+    lines = []
+    for rho in (0.02, 0.05, 0.1):
+        plan, data, model, features = last_hidden(rho)
+        voters = ActivationClustering().voters(model, data).flagged
+        spectral = SpectralSignatures(epsilon=0.33, separation=0.84)
+        verdicts = {
+            "ours, clustering": ActivationClustering(verdict="neighbours").judge(features, data.y, voters).flagged,
+            "ours, spectral": spectral.judge(features, data.y).flagged,
+        }
+        for name, act in art_filters(features, data.y, 0.33).items():
+            try:
+                verdicts[name] = act()
+            except Exception as error:  # some of its modes do not run under a current numpy
+                lines.append(f"rho {rho:.0%}, {name}: {type(error).__name__}")
+        for name, flagged in verdicts.items():
+            rates = Rates.compare(flagged, plan.mask)
+            lines.append(f"rho {rho:.0%}, {name}: F1 {rates.f1:.2f}, {rates}")
+    return lines
