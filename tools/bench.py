@@ -222,10 +222,11 @@ def main() -> None:
         measured = part(options.repeats)
         print(*map(line, measured), sep="\n", flush=True)
         rows += measured
-    checks = accuracies(options.seeds) + comparisons() if options.seeds else []
-    print("", *checks, sep="\n")
+    checks = accuracies(options.seeds) if options.seeds else []
+    caught = comparisons() if options.seeds else []
+    print("", *checks, *caught, sep="\n")
     if options.json:
-        plain = {"where": where, "repeats": options.repeats, "accuracy": checks,
+        plain = {"where": where, "repeats": options.repeats, "accuracy": checks, "caught": caught,
                  "rows": [asdict(row) | {"ratio": row.ratio} for row in rows]}  # fmt: skip
         write_atomically(options.json, json.dumps(plain, indent=2) + "\n")
 
