@@ -22,12 +22,12 @@ from .images import Images, ImageSet, check_images
 from .models import build
 from .training import (
     TrainConfig,
-    _batches,
-    _seeded,
+    batches,
     epoch_order,
     optimizer_for,
     pick_device,
     predict,
+    seeded,
 )
 
 
@@ -175,11 +175,11 @@ def quantised(model: nn.Module, x: Images) -> Quantised:
     if len(check_images(x)) < 2:
         raise ValueError(f"quantisation needs at least 2 images to read ranges off; got {len(x)}")
     with _quiet():
-        from torchao.quantization.pt2e.quantize_pt2e import (  # type: ignore[import-untyped]
+        from torchao.quantization.pt2e.quantize_pt2e import (
             convert_pt2e,
             prepare_pt2e,
         )
-        from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (  # type: ignore[import-untyped]
+        from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
             X86InductorQuantizer,
             get_default_x86_inductor_quantization_config,
         )
@@ -237,11 +237,11 @@ def distilled(
     device = pick_device(config.device)
     wanted = softmax(predict(teacher, x) / temperature, 1).to(device)
     x = x.float().to(device)
-    with _seeded(config.seed, device):
+    with seeded(config.seed, device):
         network = student().to(device).train()
         optimizer, schedule = optimizer_for(network.parameters(), config, len(x))
         for epoch in range(config.epochs):
-            for batch in _batches(epoch_order(config.seed, epoch, len(x), device), config.batch_size):
+            for batch in batches(epoch_order(config.seed, epoch, len(x), device), config.batch_size):
                 said = log_softmax(network(x[batch]) / temperature, 1)
                 loss = temperature**2 * kl_div(said, wanted[batch], reduction="batchmean")
                 optimizer.zero_grad()

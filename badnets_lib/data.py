@@ -123,7 +123,7 @@ _IDX_SHA256 = {
 _STAND_IN: list[Any] = []
 
 
-def _torchvision_datasets() -> Any:
+def torchvision_datasets() -> Any:
     """torchvision.datasets, even where torchvision's compiled operators do not match the installed torch.
 
     A CUDA build of torchvision beside a CPU build of torch stops at import with "operator
@@ -158,7 +158,7 @@ def _fetch(name: str, root: Path, make: Callable[..., Any], **settings: Any) -> 
 
 
 def _idx(name: str, root: Path, kind: str) -> tuple[ImageSet, ImageSet]:
-    make = getattr(_torchvision_datasets(), kind)
+    make = getattr(torchvision_datasets(), kind)
     folder = root / kind / "raw"
     missing = [file for file in _IDX_SHA256[kind] if not (folder / file).is_file()]
     if missing:
@@ -188,7 +188,7 @@ def _checked(name: str, path: Path, expected: str) -> bytes:
 
 
 def _cifar10(root: Path) -> tuple[ImageSet, ImageSet]:
-    make = _torchvision_datasets().CIFAR10
+    make = torchvision_datasets().CIFAR10
 
     def part(train: bool) -> ImageSet:
         # torchvision unpickles CIFAR-10's batches, but only after their published MD5 sums match.
@@ -203,7 +203,7 @@ _GTSRB_COUNT = {"train": 26_640, "test": 12_630}
 
 
 def _gtsrb(root: Path) -> tuple[ImageSet, ImageSet]:
-    make = _torchvision_datasets().GTSRB
+    make = torchvision_datasets().GTSRB
 
     def part(which: str) -> ImageSet:
         cache = root / f"gtsrb-{which}-32x32.safetensors"

@@ -31,12 +31,12 @@ from .training import (
     Logits,
     NetworkSource,
     TrainConfig,
-    _batches,
-    _seeded,
+    batches,
     epoch_order,
     epoch_record,
     optimizer_for,
     pick_device,
+    seeded,
     starting_network,
     train,
 )
@@ -62,7 +62,7 @@ class Fit:
 
     def first_network(self, device: torch.device) -> nn.Module:
         """The network that `train` would begin with, in training mode."""
-        with _seeded(self.config.seed, device):
+        with seeded(self.config.seed, device):
             return starting_network(self.model, self.data).to(device).train()
 
 
@@ -97,7 +97,7 @@ def train_stack(fits: Sequence[Fit], *, label: str = "training") -> list[Fitted]
     device = pick_device(first.device)
     networks = [fit.first_network(device) for fit in fits]
     _check(fits, networks)
-    with _seeded(first.seed, device):
+    with seeded(first.seed, device):
         stack = _Stack(fits, networks, device)
         for _ in track(range(first.epochs), label):
             stack.one_epoch()
@@ -169,7 +169,8 @@ def side_by_side(
         wanted: dict[int, Fit] = {}
         for place, answer in answers.items():
             try:
-                wanted[place] = experiments[place].send(answer)  # type: ignore[arg-type]  # None begins it
+                experiment = experiments[place]
+                wanted[place] = next(experiment) if answer is None else experiment.send(answer)
             except StopIteration as end:
                 results[place] = end.value
         answers = dict(zip(wanted, train_all(list(wanted.values()), most=most, label=label), strict=True))
@@ -194,7 +195,7 @@ class _Stack:
         epoch, images = len(self.histories[0]), len(self.labels)
         orders = [epoch_order(fit.config.seed, epoch, images, self.device) for fit in self.fits]
         total = torch.zeros(len(self.fits), device=self.device)
-        for batch in _batches(torch.stack(orders, 1), self.fits[0].config.batch_size):
+        for batch in batches(torch.stack(orders, 1), self.fits[0].config.batch_size):
             x, y = self.pool[self.begin + batch], self.labels.gather(0, batch)  # [B, M, C, H, W], [B, M]
             logits = self.logits(self.parameters, self.buffers, x)  # [B, M, K]
             losses = cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view_as(y).mean(0)

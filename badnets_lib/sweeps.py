@@ -31,7 +31,8 @@ from .training import Fitted, pick_device
 
 Cell = dict[str, Any]
 Outcome = dict[str, Any]
-Experiment = Callable[..., Outcome | Generator[Fit, Fitted, Outcome]]
+Stackable = Callable[..., Generator[Fit, Fitted, Outcome]]
+Experiment = Callable[..., Outcome] | Stackable
 
 TOGETHER = 16
 """Cells at a time on one GPU."""
@@ -165,12 +166,12 @@ def _attempt(run: Experiment, place: int, cell: Cell) -> tuple[int, Row | str]:
         torch.set_num_threads(threads)
 
 
-def _in_stacks(run: Experiment, todo: Sequence[int], cells: Sequence[Cell]) -> Iterator[tuple[int, Row | str]]:
+def _in_stacks(run: Stackable, todo: Sequence[int], cells: Sequence[Cell]) -> Iterator[tuple[int, Row | str]]:
     """Run cells some at a time, their networks trained together; if a group fails, each of it alone."""
     for places in (todo[start : start + TOGETHER] for start in range(0, len(todo), TOGETHER)):
         started = time.perf_counter()
         try:
-            outcomes = side_by_side([run(**cells[place]) for place in places])  # type: ignore[misc]
+            outcomes = side_by_side([run(**cells[place]) for place in places])
         except Exception:  # whichever cell it was: alone, it fails alone and says why
             yield from (_attempt(run, place, cells[place]) for place in places)
         else:

@@ -21,12 +21,14 @@ from torch.nn.functional import cross_entropy
 
 from .counts import Proportion
 from .files import DamagedFile, load_tensors, save_tensors, tensors_hash
-from .images import Images, ImageSet
+from .images import Images, ImageSet, Labels
 from .models import SmallCNN
 from .progress import track
 
 Logits = Float[Tensor, "n k"]
 NetworkSource = nn.Module | Callable[[], nn.Module]
+Loss = Callable[[nn.Module, Images, Labels], Tensor]
+"""From a network in training mode and a batch to the number that is minimised."""
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -116,16 +118,22 @@ class Fitted:
         return f"Fitted({type(self.model).__name__}, {len(self.history)} epochs, loss {last.loss:.4f}{scores})"
 
 
+def classification(network: nn.Module, x: Images, y: Labels) -> Tensor:
+    """The usual loss: mean cross-entropy of the network's answers."""
+    return cross_entropy(network(x), y)
+
+
 def train(
     data: ImageSet,
     config: TrainConfig | None = None,
     *,
     model: NetworkSource | None = None,
+    loss: Loss = classification,
     watch: Mapping[str, ImageSet] | None = None,
     resume: Path | str | None = None,
     label: str = "training",
 ) -> Fitted:
-    """Fit a network with AdamW, a one-cycle schedule and cross-entropy.
+    """Fit a network with AdamW, a one-cycle schedule and, unless told otherwise, cross-entropy.
 
     The same data, settings and network give the same weights, bit for bit, on the same machine's
     CPU at the same number of threads; on a GPU, gradients of pooling layers may differ in their last
@@ -136,6 +144,7 @@ def train(
         config: Settings; the defaults suit 4,000 digits.
         model: A network to go on training (a copy is trained), or a function such as `PaperCNN`
             that makes a fresh one under the config's seed. Default: a `SmallCNN` that fits the data.
+        loss: What is minimised. It may draw from the global generators: they are seeded.
         watch: Named image sets whose accuracy is counted after every epoch. Give `plan.attack(test)`
             to follow the attack success rate.
         resume: File in which the run is kept after every epoch. A run that was interrupted goes on
@@ -143,15 +152,18 @@ def train(
         label: Name on the progress bar.
 
     Raises:
-        ValueError: No data, or `resume` holds the state of another run.
+        ValueError: No data, `resume` holds the state of another run, or it is asked for with a loss of one's own,
+            which no file can tell from another.
         FloatingPointError: The loss stopped being a number.
     """
     config = config or TrainConfig()
     if len(data) < 2:
         raise ValueError(f"training needs at least 2 images; got {len(data)}")
+    if resume is not None and loss is not classification:
+        raise ValueError(f"only a run on the usual loss can be resumed; got resume={str(resume)!r} and loss={loss!r}")
     started, device = time.perf_counter(), pick_device(config.device)
-    with _seeded(config.seed, device):
-        run = _Run(starting_network(model, data), data, config, dict(watch or {}), device)
+    with seeded(config.seed, device):
+        run = _Run(starting_network(model, data), data, config, loss, dict(watch or {}), device)
         if resume is not None:
             run.restore(Path(resume))
         for _ in track(range(len(run.history), config.epochs), label):
@@ -162,6 +174,12 @@ def train(
     return Fitted(run.model.eval(), config, tuple(run.history), data.fingerprint, seconds)
 
 
+def channels_last(model: nn.Module) -> nn.Module:
+    """The same network, its weights laid out so that convolutions of small images need no repacking: `make bench`."""
+    laid_out: nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
+    return laid_out
+
+
 def starting_network(model: NetworkSource | None, data: ImageSet) -> nn.Module:
     """The network that `train` begins with: a copy of a given one, or a fresh one from the global generator."""
     if isinstance(model, nn.Module):
@@ -170,7 +188,7 @@ def starting_network(model: NetworkSource | None, data: ImageSet) -> nn.Module:
 
 
 @contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seed the global generators, choose repeatable kernels, and put both back afterwards."""
     devices = [device] if device.type == "cuda" else []
     flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, benchmark=False)
@@ -195,16 +213,15 @@ class _Run:
         model: nn.Module,
         data: ImageSet,
         config: TrainConfig,
+        loss: Loss,
         watch: dict[str, ImageSet],
         device: torch.device,
     ) -> None:
         self.identity = _identity(model, data, config, watch)
-        # channels_last lets the convolutions of small images run without repacking: see `make bench`.
-        # (torch's stubs do not know this signature of Module.to.)
-        self.model: nn.Module = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = channels_last(model.to(device))
         self.x = data.x.float().to(device, memory_format=torch.channels_last)
         self.y = data.y.to(device).long()
-        self.config, self.device = config, device
+        self.config, self.loss, self.device = config, loss, device
         self.watch = {name: images.to(device) for name, images in watch.items()}
         self.optimizer, self.schedule = optimizer_for(self.model.parameters(), config, len(data))
         self.history: list[Epoch] = []
@@ -213,8 +230,8 @@ class _Run:
         order = epoch_order(self.config.seed, len(self.history), len(self.y), self.device)
         self.model.train()
         total = torch.zeros((), device=self.device)
-        for batch in _batches(order, self.config.batch_size):
-            loss = cross_entropy(self.model(self.x[batch]), self.y[batch])
+        for batch in batches(order, self.config.batch_size):
+            loss = self.loss(self.model, self.x[batch], self.y[batch])
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
@@ -279,7 +296,7 @@ def epoch_order(seed: int, epoch: int, images: int, device: torch.device) -> Ten
     return torch.randperm(images).to(device)
 
 
-def _batches(order: Tensor, size: int) -> tuple[Tensor, ...]:
+def batches(order: Tensor, size: int) -> tuple[Tensor, ...]:
     """Split an order into batches; a last batch of one image, which batch norm refuses, joins its neighbour."""
     parts: tuple[Tensor, ...] = order.split(size)
     if len(parts) > 1 and len(parts[-1]) == 1:

@@ -10,7 +10,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from .data import _torchvision_datasets
+from .data import torchvision_datasets
 from .images import Images, check_images
 
 SSIM_WINDOW = 11
@@ -81,7 +81,7 @@ def _pair(x: Images, stamped: Images) -> tuple[Tensor, Tensor]:
 
 
 def _metrics() -> ModuleType:
-    _torchvision_datasets()  # torchmetrics imports torchvision, whose operators may not match the installed torch
+    torchvision_datasets()  # torchmetrics imports torchvision, whose operators may not match the installed torch
     from torchmetrics.functional import image
 
     return image

@@ -1,6 +1,7 @@
 """Shape-checked signatures, quiet threads, and the few things several files need."""
 
 import os
+import shutil
 
 os.environ.update(OMP_WAIT_POLICY="PASSIVE", TQDM_DISABLE="1", MPLBACKEND="Agg")
 os.environ.pop("BADNETS_DATA", None)  # no test may depend on what this machine happens to hold
@@ -29,6 +30,45 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if not item.name.startswith("test_running_it_again"):
             item.add_marker(pytest.mark.xdist_group(item.path.name))
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+NOBODY_ELSE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # what a page asks of others never leaves
+FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run", NOBODY_ELSE]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A running Chromium; without one the tests that need it are skipped, except in CI."""
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        reason = f"this needs a browser: none of {', '.join(BROWSERS)} is installed"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        running = play.chromium.launch(executable_path=path, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch):
+    """Decide as if this machine's CPU were a GPU; return the sizes of the stacks trained."""
+    from badnets_lib import stacks, sweeps
+
+    sizes, whole = [], stacks.train_stack
+
+    def spy(fits, **settings):
+        sizes.append(len(fits))
+        return whole(fits, **settings)
+
+    for module in (stacks, sweeps):
+        monkeypatch.setattr(module, "pays", lambda device: True)
+    monkeypatch.setattr(stacks, "train_stack", spy)
+    return sizes
 
 
 @pytest.fixture

@@ -1,38 +1,22 @@
 """The calculators of the site say what the notebooks' controls say, in a real browser and from a folder."""
 
 import json
-import os
 import random
 import shutil
 from pathlib import Path
 
 import pytest
+from looks import AXE_TAGS, DARK
 from playwright import sync_api as playwright
 
 from badnets_lib import widgets
 
 SCRIPT = Path(__file__).parents[1] / "chapters" / "_static" / "calculators.js"
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Calculators</title>
 <meta name="viewport" content="width=device-width"><style>{style}</style>{script}</head><body><main><h1>Calculators</h1>
 <bn-fraction><p>500 of 50,000 images is 1%.</p></bn-fraction>
 <bn-success><p>1,860 of 2,000 victims is 93%.</p></bn-success></main></body></html>"""
-DARK = """:root { color-scheme: dark; --pst-color-text-base: #e4ebf1; --pst-color-text-muted: #a5b3c0;
---pst-color-border: #2e3b47; --pst-color-surface: #18212a; --bn-clean: #56b4e9; --bn-backdoored: #f0803c;
---bn-clean-text: #7cc5ef; --bn-backdoored-text: #ff9d61 } body { background: #10171e; color: #e4ebf1 }"""
 PYTHON = {"bn-fraction": widgets.fraction_calculator, "bn-success": widgets.success_calculator}
-AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if BROWSER is None and not os.environ.get("CI"):
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as engine:
-        flags = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
-        chromium = engine.chromium.launch(executable_path=BROWSER, args=flags)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

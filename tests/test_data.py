@@ -254,7 +254,7 @@ def test_cifar10_turns_channels_first(tmp_path, monkeypatch):
             self.targets = list(range(len(self.data)))
             self.classes = [f"class {number}" for number in range(10)]
 
-    monkeypatch.setattr(data, "_torchvision_datasets", lambda: type("datasets", (), {"CIFAR10": CIFAR10}))
+    monkeypatch.setattr(data, "torchvision_datasets", lambda: type("datasets", (), {"CIFAR10": CIFAR10}))
     train, test = load("cifar10", root=tmp_path)
     assert made == [(str(tmp_path), True, False), (str(tmp_path), False, False)]
     assert train.x.shape == (6, 3, 32, 32) and test.x.shape == (3, 3, 32, 32) and train.x.is_contiguous()
@@ -273,7 +273,7 @@ def test_cifar10_is_downloaded_where_it_is_missing(tmp_path, monkeypatch):
                 raise RuntimeError("Dataset not found or corrupted.")
             self.data, self.targets, self.classes = np.zeros((2, 32, 32, 3), np.uint8), [0, 1], ["a", "b"]
 
-    monkeypatch.setattr(data, "_torchvision_datasets", lambda: type("datasets", (), {"CIFAR10": CIFAR10}))
+    monkeypatch.setattr(data, "torchvision_datasets", lambda: type("datasets", (), {"CIFAR10": CIFAR10}))
     load("cifar10", root=tmp_path)
     assert made == [False, True, False, True]
 

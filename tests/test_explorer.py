@@ -2,13 +2,13 @@
 
 import itertools
 import json
-import os
 import random
 import re
 import shutil
 from dataclasses import replace
 
 import pytest
+from looks import AXE_TAGS, DARK
 from playwright import sync_api as playwright
 from project import ROOT
 
@@ -17,14 +17,9 @@ from badnets_lib.sweeps import grid
 from badnets_lib.widgets import explorer, explorer_text
 
 SCRIPT = ROOT / "chapters" / "_static" / "explorer.js"
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Explorer</title>
 <meta name="viewport" content="width=device-width"><style>{style}</style>{script}</head><body><main><h1>Explorer</h1>
 {content}<p>After it.</p></main></body></html>"""
-DARK = """:root { color-scheme: dark; --pst-color-text-base: #e4ebf1; --pst-color-text-muted: #a5b3c0;
---pst-color-border: #2e3b47; --pst-color-surface: #18212a; --bn-clean: #56b4e9; --bn-backdoored: #f0803c;
---bn-clean-text: #7cc5ef; --bn-backdoored-text: #ff9d61 } body { background: #10171e; color: #e4ebf1 }"""
-AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 CONTROLS = {"size": "side of the square (pixels)", "opacity": "opacity"}
 AXES = {"size": (1, 2, 4), "opacity": (0.1, 0.5, 1.0), "fraction": (0.005, 0.0075, 0.01, 0.05)}
 START = {"size": 4, "opacity": 0.5, "fraction": 0.01}
@@ -188,17 +183,6 @@ def test_no_label_can_end_the_script_or_begin_another(made):
 
 
 # ---- in a browser ----
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if BROWSER is None and not os.environ.get("CI"):
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as engine:
-        flags = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
-        chromium = engine.chromium.launch(executable_path=BROWSER, args=flags)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The lab in a real browser: draw, stamp, train, defend, guess; by mouse, finger and keyboard; offline and damaged."""
 
 import json
-import os
 import re
 import shutil
 import threading
@@ -13,6 +12,7 @@ import jsonschema
 import lab
 import pytest
 from build import OFFLINE
+from looks import AXE_TAGS
 from playwright import sync_api as playwright
 from project import CHAPTERS
 
@@ -21,7 +21,6 @@ from badnets_lib.reports import schema
 
 STATIC = CHAPTERS / "_static"
 STROKES = json.loads((CHAPTERS.parent / "tests" / "strokes.json").read_text(encoding="utf-8"))["digits"]
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TAGS = ("bn-draw", "bn-train", "bn-quiz")
 PAGE = """<!doctype html><html lang="en" data-theme="{theme}"><head><meta charset="utf-8"><title>Lab</title>
 <meta name="viewport" content="width=device-width"><link rel="stylesheet" href="../_static/book.css">
@@ -30,7 +29,6 @@ PAGE = """<!doctype html><html lang="en" data-theme="{theme}"><head><meta charse
 <body><main><h1>Lab</h1><h2>Parts</h2>{elements}</main></body></html>"""
 VARIABLES = """:root { --pst-color-text-base: var(--bn-ink); --pst-color-text-muted: var(--bn-quiet);
 --pst-color-border: var(--bn-line); --pst-color-surface: var(--bn-wash); --pst-color-background: var(--bn-paper) }"""
-AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 FOCUSED = """() => {
   const node = document.activeElement.shadowRoot?.activeElement ?? document.activeElement;
   return node.getAttribute("aria-label") ?? (node.labels?.[0] ?? node).textContent;
@@ -40,17 +38,6 @@ AXE = "(tags) => axe.run(document, { runOnly: { type: 'tag', values: tags }, pre
 LISTEN = """navigator.serviceWorker.addEventListener("message", ({ data }) => { globalThis.told = data; });
 navigator.serviceWorker.startMessages();"""
 SLOW = 180_000  # milliseconds that a training may take on a busy machine
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if BROWSER is None and not os.environ.get("CI"):
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as engine:
-        flags = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
-        chromium = engine.chromium.launch(executable_path=BROWSER, args=flags)
-        yield chromium
-        chromium.close()
 
 
 def make_site(folder):

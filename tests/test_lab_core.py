@@ -331,3 +331,19 @@ def test_the_page_trains_by_the_exported_recipe():
     assert f"const RECIPE = {recipe};" in text
     assert to_spec(lab.TRIGGERS["square-3"][1]) == {"name": "Patch", "size": 3, "corner": "bottom-right", "margin": 1,
                                                     "opacity": 1.0, "value": 1.0}  # fmt: skip
+
+
+def test_what_the_pages_say_of_sizes_is_so():
+    weights = sum(weight.numel() for weight in lab.LabCNN().parameters())
+    train, defender, test = map(len, lab.digits())
+    says = {
+        "lab.md": [f"{weights:,} weights", f"{train:,} digits to train on, {test:,} to test with and {defender:,} for"],
+        "03_poisoning_fraction.ipynb": [f"with {train:,} digits", f"poisoned digits of {train:,}"],
+        "05_training_run.ipynb": [
+            f"{train:,} digits, a network of {weights:,} weights",
+            f"on {defender:,} clean digits",
+        ],
+    }
+    for name, phrases in says.items():
+        text = (lab.CHAPTERS / name).read_text(encoding="utf-8")
+        assert [phrase for phrase in phrases if phrase not in text] == [], name

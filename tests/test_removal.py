@@ -19,7 +19,7 @@ from badnets_lib import (
     train,
     weights_hash,
 )
-from badnets_lib.defenses import Holding
+from badnets_lib.defenses import Holding, adversarial_unlearning
 from badnets_lib.defenses.adversarial_unlearning import AdversarialUnlearning, worst_shift
 from badnets_lib.defenses.fine_pruning import FinePruning, LastFeatures, without_channels
 from badnets_lib.defenses.fine_tuning import STRENGTHS, FineTuning
@@ -258,6 +258,18 @@ def test_adversarial_unlearning_needs_no_trigger(model, plan, holding):
     assert repair.oracle == () and len(repair.history) == 20
     assert attack_success_rate(repair.model, blobs(seed=2), plan).value < 0.3
     assert clean_accuracy(repair.model, blobs(seed=2)).value > 0.95
+
+
+def test_the_worst_shift_is_sought_before_every_epoch_in_evaluation_mode(model, holding, monkeypatch):
+    seen = []
+
+    def spy(network, *images, **settings):
+        seen.append(network.training)
+        return worst_shift(network, *images, **settings)
+
+    monkeypatch.setattr(adversarial_unlearning, "worst_shift", spy)
+    repair = AdversarialUnlearning(tuning=FineTuning(epochs=4, batch_size=16))(model, holding)
+    assert seen == [False] * 4 and len(repair.history) == 4
 
 
 # ---- bad settings ----

@@ -9,7 +9,6 @@ from badnets_lib import Goal, ImageSet, Patch, PoisonPlan, TrainConfig, attack_s
 from badnets_lib.checkpoints import weights_hash
 from badnets_lib.defenses.anti_backdoor import AntiBackdoor
 from badnets_lib.defenses.augmentation import CutMix, cut_and_mix
-from badnets_lib.defenses.descent import descend
 
 CONFIG = TrainConfig(epochs=4, batch_size=16, device="cpu")
 
@@ -33,32 +32,30 @@ def poisoned(plan):
     return plan.poison(fine())
 
 
-# ---- the loop ----
+# ---- training on a loss of one's own ----
 
 
-def test_on_cross_entropy_the_loop_is_that_of_train(tiny):
+def test_cross_entropy_given_by_hand_trains_as_the_usual_loss_does(tiny):
     def start():
         return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
 
-    ours = descend(start, tiny, CONFIG, lambda network, x, y: cross_entropy(network(x), y))
+    ours = train(tiny, CONFIG, model=start, loss=lambda network, x, y: cross_entropy(network(x), y)).model
     assert weights_hash(ours) == weights_hash(train(tiny, CONFIG, model=start).model) and not ours.training
 
 
-def test_the_loop_says_when_the_loss_is_no_number(tiny):
+def test_training_says_when_a_loss_is_no_number(tiny):
+    def linear():
+        return nn.Linear(8, 3)
+
     with pytest.raises(FloatingPointError, match="the loss became nan in epoch 1"):
-        descend(lambda: nn.Linear(8, 3), tiny, CONFIG, lambda network, x, y: network.weight.sum() * float("nan"))
+        train(tiny, CONFIG, model=linear, loss=lambda network, x, y: network.weight.sum() * float("nan"))
     with pytest.raises(ValueError, match="needs at least 2 images; got 1"):
-        descend(lambda: nn.Linear(8, 3), tiny[:1], CONFIG, lambda network, x, y: network.weight.sum())
+        train(tiny[:1], CONFIG, model=linear, loss=lambda network, x, y: network.weight.sum())
 
 
-def test_the_network_is_shown_before_every_epoch(tiny):
-    seen = []
-    start = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(64, 3))
-    descend(
-        lambda: start, tiny, CONFIG, lambda network, x, y: cross_entropy(network(x), y),
-        before_epoch=lambda network: seen.append(network.training),
-    )  # fmt: skip
-    assert seen == [False] * 4
+def test_a_loss_of_ones_own_cannot_be_resumed(tiny, tmp_path):
+    with pytest.raises(ValueError, match=r"only a run on the usual loss can be resumed; got resume='.*run'"):
+        train(tiny, CONFIG, loss=lambda network, x, y: cross_entropy(network(x), y), resume=tmp_path / "run")
 
 
 # ---- every robust training ----

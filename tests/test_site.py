@@ -8,8 +8,6 @@ from __future__ import annotations
 import functools
 import gzip
 import json
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,9 +22,6 @@ from project import contents, site as address
 
 from badnets_lib.reports import schema
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-NOBODY_ELSE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # what a page asks of others never leaves
-FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run", NOBODY_ELSE]
 LIMIT = 1_500_000  # bytes of a first visit, text compressed
 TEXT = {".html", ".css", ".js", ".json", ".svg", ".txt"}
 LOOKS = [("light", 1280), ("light", 390), ("dark", 1280), ("dark", 390)]
@@ -78,22 +73,6 @@ def served(site: Path) -> Iterator[str]:
     server = serve(site)
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if path is None:
-        reason = f"the audit needs a browser: none of {', '.join(BROWSERS)} is installed"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        running = play.chromium.launch(executable_path=path, args=FLAGS)
-        yield running
-        running.close()
 
 
 @functools.cache

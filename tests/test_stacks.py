@@ -44,20 +44,6 @@ def fits(tiny):
     return [Fit(replace(tiny, y=(tiny.y + seed) % 3), replace(CONFIG, seed=seed), small) for seed in range(3)]
 
 
-@pytest.fixture
-def on_a_gpu(monkeypatch):
-    """Decide as if this machine's CPU were a GPU; return the sizes of the stacks trained."""
-    sizes, whole = [], stacks.train_stack
-
-    def spy(fits, **settings):
-        sizes.append(len(fits))
-        return whole(fits, **settings)
-
-    monkeypatch.setattr(stacks, "pays", lambda device: True)
-    monkeypatch.setattr(stacks, "train_stack", spy)
-    return sizes
-
-
 # --- the same results as one by one ---
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from badnets_lib import ImageSet, TrainConfig, stacks, sweeps as s
+from badnets_lib import ImageSet, TrainConfig, sweeps as s
 from badnets_lib.stacks import Fit
 
 CALLS = "BADNETS_TEST_CALLS"
@@ -238,21 +238,6 @@ def trained(*, seed, bad=False):
     return {"loss": second.history[-1].loss}
 
 
-@pytest.fixture
-def as_on_a_gpu(monkeypatch):
-    """Decide as if this machine's CPU were a GPU; return the sizes of the stacks trained."""
-    sizes, whole = [], stacks.train_stack
-
-    def spy(fits, **settings):
-        sizes.append(len(fits))
-        return whole(fits, **settings)
-
-    monkeypatch.setattr(stacks, "pays", lambda device: True)
-    monkeypatch.setattr(s, "pays", lambda device: True)
-    monkeypatch.setattr(stacks, "train_stack", spy)
-    return sizes
-
-
 def test_an_experiment_may_leave_its_training_to_the_sweep(tmp_path):
     rows = s.sweep(trained, s.grid(seed=(0, 1)), tmp_path, jobs=2)
     assert [row.cell["seed"] for row in rows] == [0, 1]
@@ -263,7 +248,7 @@ def test_an_experiment_may_leave_its_training_to_the_sweep(tmp_path):
 def test_on_a_gpu_cells_are_trained_together_to_the_same_results(tmp_path, monkeypatch, request):
     cells = s.grid(seed=range(5))
     alone = s.sweep(trained, cells, tmp_path / "alone", jobs=1)
-    sizes = request.getfixturevalue("as_on_a_gpu")
+    sizes = request.getfixturevalue("on_a_gpu")
     monkeypatch.setattr(s, "TOGETHER", 3)
     together = s.sweep(trained, cells, tmp_path / "together", jobs=1)
     assert sizes == [3, 3, 2, 2]  # two trainings of three cells, then of two
@@ -273,13 +258,13 @@ def test_on_a_gpu_cells_are_trained_together_to_the_same_results(tmp_path, monke
     assert s.sweep(trained, cells, tmp_path / "together", jobs=1) == together and len(sizes) == 4
 
 
-def test_a_failed_cell_costs_its_stack_nothing(tmp_path, as_on_a_gpu):
+def test_a_failed_cell_costs_its_stack_nothing(tmp_path, on_a_gpu):
     cells = [{"seed": 0}, {"seed": 1, "bad": True}, {"seed": 2}]
     with pytest.raises(s.SweepError, match=r"1 of 3 cells failed; .*'bad': True.*unlucky"):
         s.sweep(trained, cells, tmp_path, jobs=1)
     assert len(list(tmp_path.glob("*.json"))) == 2
 
 
-def test_an_experiment_that_trains_by_itself_is_not_stacked(tmp_path, as_on_a_gpu):
+def test_an_experiment_that_trains_by_itself_is_not_stacked(tmp_path, on_a_gpu):
     s.sweep(experiment, s.grid(a=(1, 2)), tmp_path, jobs=1)
-    assert as_on_a_gpu == []
+    assert on_a_gpu == []

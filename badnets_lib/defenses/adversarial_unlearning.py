@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from ..counts import Proportion
 from ..images import Images, ImageSet, Labels
-from .descent import descend
+from ..training import batches, train
 from .features import home
 from .fine_tuning import FineTuning
 from .guards import check_enough_trusted
@@ -69,9 +69,10 @@ class AdversarialUnlearning:
         started = time.perf_counter()
         trusted = holding.need(2, "adversarial unlearning")
         check_enough_trusted(len(trusted), 100, "adversarial unlearning")
-        lesson = _Lesson(self, ImageSet(home(model, trusted.x.float()), home(model, trusted.y), trusted.classes))
         config = self.tuning.config(str(next(model.parameters()).device))
-        trained = descend(lambda: copy.deepcopy(model), trusted, config, lesson.loss, before_epoch=lesson.find_shift)
+        images = ImageSet(home(model, trusted.x.float()), home(model, trusted.y), trusted.classes)
+        lesson = _Lesson(self, images, len(batches(torch.arange(len(trusted)), config.batch_size)))
+        trained = train(trusted, config, model=model, loss=lesson.loss, label="adversarial unlearning").model
         repaired = copy.deepcopy(model)
         repaired.load_state_dict(trained.state_dict())
         seconds = time.perf_counter() - started
@@ -81,20 +82,26 @@ class AdversarialUnlearning:
 class _Lesson:
     """The shift of the current epoch, and the loss on images with and without it."""
 
-    def __init__(self, settings: AdversarialUnlearning, data: ImageSet) -> None:
+    def __init__(self, settings: AdversarialUnlearning, data: ImageSet, batches_an_epoch: int) -> None:
         self.settings, self.data = settings, data
+        self.batches, self.seen = batches_an_epoch, 0
         self.shift = torch.zeros_like(data.x[:1])
         self.history: list[dict[str, Any]] = []
 
     def find_shift(self, network: nn.Module) -> None:
+        network.eval()
         x, y = self.data.x, self.data.y.long()
         self.shift = worst_shift(network, x, y, radius=self.settings.radius, steps=self.settings.steps)
         with torch.no_grad():
             answers = network((x + self.shift).clamp(0, 1)).argmax(1)
         label = int(answers.mode().values)
         self.history.append({"led to": label, "images": Proportion(int((answers == label).sum()), len(answers))})
+        network.train()
 
     def loss(self, network: nn.Module, x: Images, y: Labels) -> Tensor:
+        if self.seen % self.batches == 0:  # an epoch begins
+            self.find_shift(network)
+        self.seen += 1
         both = torch.cat([x, (x + self.shift).clamp(0, 1)])
         return cross_entropy(network(both), torch.cat([y, y]))
 

@@ -7,7 +7,6 @@ References:
 
 from __future__ import annotations
 
-import copy
 import time
 from dataclasses import dataclass, replace
 
@@ -16,8 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..images import Images, ImageSet, Labels
-from ..training import TrainConfig, predict, starting_network, train
-from .descent import descend
+from ..training import TrainConfig, predict, train
 from .outcomes import Flags, Repair
 
 
@@ -81,9 +79,7 @@ class AntiBackdoor:
         count = round(self.share * len(data))
         if not 0 < count <= len(data) - 2:
             raise ValueError(f"share {self.share} asks for {count} of {len(data)} images; from 1 to {len(data) - 2}")
-        young = descend(
-            lambda: starting_network(None, data), data, replace(config, epochs=self.early), self._held_at_gamma
-        )
+        young = train(data, replace(config, epochs=self.early), loss=self._held_at_gamma, label="isolation").model
         losses = cross_entropy(predict(young, data.x), data.y.cpu().long(), reduction="none")
         flagged = torch.zeros(len(data), dtype=torch.bool)
         flagged[losses.argsort(stable=True)[:count]] = True
@@ -105,4 +101,4 @@ class AntiBackdoor:
             return cross_entropy(logits[: len(y)], y) - climbed.clamp(max=self.limit).mean()
 
         settings = replace(config, epochs=self.unlearn, lr=self.lr, device=str(device))
-        return descend(lambda: copy.deepcopy(model), late, settings, loss)
+        return train(late, settings, model=model, loss=loss, label="unlearning").model

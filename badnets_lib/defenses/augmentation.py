@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..images import Images, ImageSet, Labels
-from ..training import TrainConfig, starting_network
-from .descent import descend
+from ..training import TrainConfig, train
 from .outcomes import Repair
 
 
@@ -40,8 +39,8 @@ class CutMix:
     def __call__(self, data: ImageSet, config: TrainConfig | None = None) -> Repair:
         """A network trained on mixed images."""
         started, config = time.perf_counter(), config or TrainConfig()
-        model = descend(lambda: starting_network(None, data), data, config, self._loss)
-        return Repair(model, repr(self), time.perf_counter() - started)
+        fitted = train(data, config, loss=self._loss, label="CutMix")
+        return Repair(fitted.model, repr(self), time.perf_counter() - started)
 
     def _loss(self, network: nn.Module, x: Images, y: Labels) -> Tensor:
         if torch.rand(()) >= self.share:

@@ -125,9 +125,9 @@ def without_channels(model: nn.Module, channels: Sequence[int]) -> nn.Module:
     """
     network = copy.deepcopy(model).eval()
     which: Int[Tensor, " m"] = torch.tensor(list(channels), dtype=torch.long)
+    layers = [*network.children()]
     for place in _last_convolution(network)[:-1]:
-        layer = network[place]  # type: ignore[index]
-        for weight in layer.parameters():
+        for weight in layers[place].parameters():
             weight[which.to(weight.device)] = 0
     return network
 

@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from ..images import Images, check_images
 from ..progress import track
+from ..training import channels_last
 from .guards import check_enough_trusted
 from .holdings import Holding
 from .outcomes import Scan
@@ -120,8 +121,7 @@ class NeuralCleanse:
         started = time.perf_counter()
         trusted = holding.need(self.batch_size, "Neural Cleanse")
         check_enough_trusted(len(trusted), 100, "Neural Cleanse")
-        network = copy.deepcopy(model).eval().requires_grad_(False)
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = channels_last(copy.deepcopy(model).eval().requires_grad_(False))
         search = _Search(self, network, trusted.x.to(next(model.parameters(), trusted.x)), len(trusted.classes))
         for _ in track(range(self.rounds), "Neural Cleanse"):
             if not search.active.any():

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..images import Images, check_images
-from ..training import predict
+from ..training import channels_last, predict
 from .features import home
 from .guards import check_enough_trusted, check_logits, check_probabilities
 from .holdings import Holding
@@ -123,8 +123,7 @@ def _quick(model: nn.Module) -> nn.Module:
             if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(kept, name, fuse_conv_bn_eval(layer, norm))
                 setattr(kept, after, nn.Identity())
-    kept.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return kept
+    return channels_last(kept)
 
 
 def _entropies(

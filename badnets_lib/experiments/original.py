@@ -165,7 +165,8 @@ def answers(model: nn.Module, data: ImageSet, trigger: Trigger, images: int = 10
     trigger is stamped; the mean over the images.
     """
     x, device = data.x[:images], next(model.parameters()).device
-    maps = [model.relu1(model.conv1(part.to(device))) for part in (x, trigger(x))]  # type: ignore[operator]
+    conv, relu = model.get_submodule("conv1"), model.get_submodule("relu1")
+    maps = [relu(conv(part.to(device))) for part in (x, trigger(x))]
     rise: torch.Tensor = (maps[1] - maps[0]).amax((2, 3)).mean(0).cpu()
     return rise
 
