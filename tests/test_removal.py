@@ -238,7 +238,7 @@ def test_the_worst_shift_stays_in_its_ball_and_raises_the_loss(model, holding):
     def loss(shift):
         return float(torch.nn.functional.cross_entropy(predict(model, (x + shift).clamp(0, 1)), y))
 
-    small, large = (worst_shift(model, x, y, radius=radius, steps=10) for radius in (0.5, 2.0))
+    small, large = (worst_shift(model, 10 * [(x, y)], radius=radius) for radius in (0.5, 2.0))
     assert small.shape == (1, 1, 8, 8) and float(small.norm()) <= 0.5 + 1e-6 and float(large.norm()) <= 2 + 1e-6
     random = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     assert loss(large) > loss(small) > loss(torch.zeros(1)) and loss(large) > loss(2 * random / random.norm())
@@ -248,7 +248,7 @@ def test_one_shift_serves_all_images_of_a_linear_network():
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
     model[1].weight.data = torch.tensor([[0.0, 0, 0, 1], [0, 0, 0, -1]])
     x, y = torch.full((5, 1, 2, 2), 0.9), torch.zeros(5, dtype=torch.long)
-    shift = worst_shift(model, x, y, radius=0.8, steps=20)
+    shift = worst_shift(model, 20 * [(x, y)], radius=0.8)
     assert torch.allclose(shift.flatten(), torch.tensor([0.0, 0, 0, -0.8]), atol=1e-5)
 
 
@@ -279,7 +279,7 @@ def test_the_worst_shift_is_sought_before_every_epoch_in_evaluation_mode(model, 
     (lambda: FineTuning(epochs=0), "epochs must be at least 1"),
     (lambda: FineTuning(lr=0.0), "lr must be positive"),
     (lambda: FinePruning(1.5), r"drop must lie in \[0, 1\]; got 1.5"),
-    (lambda: AdversarialUnlearning(radius=0.0), r"radius must be positive and steps at least 1; got 0.0, 10"),
+    (lambda: AdversarialUnlearning(radius=0.0), r"steps and batch at least 1; got 0.0, 10 and 100"),
     (lambda: Unlearning(share=0.0), r"share must lie in \(0, 1\]; got 0.0"),
 ])  # fmt: skip
 def test_impossible_settings_are_refused(make, message):

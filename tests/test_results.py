@@ -59,6 +59,30 @@ def test_a_wrong_question_is_answered_with_what_there_is(made):
         r.load("nothing")
 
 
+def nested(*, seed):
+    """An experiment that measures several things at once."""
+    return {"hit": [1, 10], "each": {"a": {"hit": [seed, 10]}, "b": {"hit": [9, 10], "seen": 1.5}}}
+
+
+def test_a_measure_that_holds_several_is_unfolded(tmp_path):
+    example = Sweep("nested", nested, grid(seed=range(3)))
+    rows = sweep(nested, example.cells, tmp_path, jobs=1)
+    (tmp_path / "nested.json").write_text(tool.text(tool.content(example, rows)))
+    table = r.load("nested", tmp_path).unfold("each", "thing")
+    assert table.axes == ("seed", "thing") and table.values("thing") == ["a", "b"] and len(table) == 6
+    assert table.where(thing="a").count("hit") == Proportion(3, 30)
+    assert table.where(thing="b", seed=2).rows[0]["seen"] == 1.5
+    with pytest.raises(ValueError, match="nested: 'hit' is no dictionary"):
+        r.load("nested", tmp_path).unfold("hit", "thing")
+
+
+def test_a_rerun_is_compared_to_the_depth(made):
+    kept = {"each": {"a": {"hit": [5, 100]}}, "flagged": [7]}
+    assert tool.differences(kept, {"each": {"a": {"hit": [6, 100]}}, "flagged": [3, 7]}) == []
+    (told,) = tool.differences(kept, {"each": {"a": {"hit": [60, 100]}}})
+    assert told.startswith("each, a, hit was 5")
+
+
 def test_a_spread_is_students_interval_of_the_mean(made):
     mean, low, high = made.where(size=2).spread("hit")
     assert mean == pytest.approx(0.21)

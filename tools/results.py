@@ -109,7 +109,9 @@ def differences(kept: dict[str, Any], found: dict[str, Any]) -> list[str]:
     """Counts of a rerun that lie further from the kept ones than chance and TOLERANCE explain."""
     told = []
     for name, value in found.items():
-        if not is_count(value):
+        if isinstance(value, dict) and isinstance(kept.get(name), dict):
+            told += [f"{name}, {line}" for line in differences(kept[name], value)]
+        if not (is_count(value) and is_count(kept.get(name))):
             continue
         gap = Difference(Proportion(*kept[name]), Proportion(*value))
         low, high = gap.interval(0.999)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from ..counts import Proportion
 from ..images import Images, ImageSet, Labels
-from ..training import batches, train
+from ..training import batches as split, train
 from .features import home
 from .fine_tuning import FineTuning
 from .guards import check_enough_trusted
@@ -33,6 +34,8 @@ class AdversarialUnlearning:
     Args:
         radius: Length of the shift in the L2 norm; a white square of 4x4 pixels on black has 4.
         steps: Steps of ascent by which it is found.
+        batch: Trusted images that a step looks at, drawn anew for each. With all 400 instead, the same
+            networks were repaired no better, in three times the time.
         tuning: Settings of the training; it trains all layers.
 
     Raises:
@@ -49,11 +52,13 @@ class AdversarialUnlearning:
 
     radius: float = 3.0
     steps: int = 10
+    batch: int = 100
     tuning: FineTuning = field(default_factory=FineTuning)
 
     def __post_init__(self) -> None:
-        if not (self.radius > 0 and self.steps >= 1):
-            raise ValueError(f"radius must be positive and steps at least 1; got {self.radius}, {self.steps}")
+        if not (self.radius > 0 and self.steps >= 1 and self.batch >= 1):
+            limits = "radius must be positive, steps and batch at least 1"
+            raise ValueError(f"{limits}; got {self.radius}, {self.steps} and {self.batch}")
         if self.tuning.layers is not None:
             raise ValueError(f"adversarial unlearning trains all layers; got layers {self.tuning.layers}")
 
@@ -71,7 +76,7 @@ class AdversarialUnlearning:
         check_enough_trusted(len(trusted), 100, "adversarial unlearning")
         config = self.tuning.config(str(next(model.parameters()).device))
         images = ImageSet(home(model, trusted.x.float()), home(model, trusted.y), trusted.classes)
-        lesson = _Lesson(self, images, len(batches(torch.arange(len(trusted)), config.batch_size)))
+        lesson = _Lesson(self, images, len(split(torch.arange(len(trusted)), config.batch_size)))
         trained = train(trusted, config, model=model, loss=lesson.loss, label="adversarial unlearning").model
         repaired = copy.deepcopy(model)
         repaired.load_state_dict(trained.state_dict())
@@ -86,12 +91,16 @@ class _Lesson:
         self.settings, self.data = settings, data
         self.batches, self.seen = batches_an_epoch, 0
         self.shift = torch.zeros_like(data.x[:1])
+        self.source = torch.Generator().manual_seed(settings.tuning.seed)
         self.history: list[dict[str, Any]] = []
 
     def find_shift(self, network: nn.Module) -> None:
         network.eval()
         x, y = self.data.x, self.data.y.long()
-        self.shift = worst_shift(network, x, y, radius=self.settings.radius, steps=self.settings.steps)
+        some = [
+            torch.randperm(len(y), generator=self.source)[: self.settings.batch] for _ in range(self.settings.steps)
+        ]
+        self.shift = worst_shift(network, [(x[part], y[part]) for part in some], radius=self.settings.radius)
         with torch.no_grad():
             answers = network((x + self.shift).clamp(0, 1)).argmax(1)
         label = int(answers.mode().values)
@@ -106,18 +115,18 @@ class _Lesson:
         return cross_entropy(network(both), torch.cat([y, y]))
 
 
-def worst_shift(model: nn.Module, x: Images, y: Labels, *, radius: float, steps: int) -> Float[Tensor, "1 c h w"]:
-    """One shift for all images that raises their loss, by projected gradient ascent from zero.
+def worst_shift(
+    model: nn.Module, batches: Sequence[tuple[Images, Labels]], *, radius: float
+) -> Float[Tensor, "1 c h w"]:
+    """One shift for all images that raises their loss, by projected gradient ascent from zero, a step a batch.
 
     Args:
         model: A classifier in evaluation mode.
-        x: Images [N, C, H, W], on the model's device; they stay in [0, 1] when shifted.
-        y: Their true labels [N].
-        radius: Largest L2 norm of the shift.
-        steps: Steps of ascent, each of length radius / 3.
+        batches: Images [N, C, H, W], on the model's device, and their true labels [N]; shifted they stay in [0, 1].
+        radius: Largest L2 norm of the shift. Each step has length radius / 3.
     """
-    shift = torch.zeros_like(x[:1])
-    for _ in range(steps):
+    shift = torch.zeros_like(batches[0][0][:1])
+    for x, y in batches:
         shift.requires_grad_()
         (gradient,) = torch.autograd.grad(cross_entropy(model((x + shift).clamp(0, 1)), y), shift)
         moved = shift.detach() + radius / 3 * gradient / gradient.norm().clamp(min=1e-12)

@@ -77,8 +77,11 @@ class Strip:
         every = _entropies(kept, trusted, trusted[chosen.to(trusted.device)], self)
         every[chosen, torch.arange(self.overlays)] = torch.nan
         entropies = every.nanmean(1)
-        threshold = NormalDist(float(entropies.mean()), float(entropies.std())).inv_cdf(self.false_rejection)
-        return FittedStrip(kept, trusted[chosen.to(trusted.device)], threshold, entropies, self)
+        return FittedStrip(kept, trusted[chosen.to(trusted.device)], self.threshold(entropies), entropies, self)
+
+    def threshold(self, entropies: Float[Tensor, " t"]) -> float:
+        """Where a normal distribution fitted to the entropies of trusted images has `false_rejection` below it."""
+        return NormalDist(float(entropies.mean()), float(entropies.std())).inv_cdf(self.false_rejection)
 
 
 @dataclass(frozen=True, eq=False)

@@ -111,7 +111,7 @@ def cell(*, family: str, fraction: float, seed: int) -> Generator[Fit, Fitted, d
         poisoned training images against their clean originals.
     """
     train_set, test_set = load("mnist5k")
-    data, plan = _plan(family, train_set, fraction, seed)
+    data, plan = drawn(family, train_set, fraction, seed)
     poisoned = plan.poison(data)
     model = (yield Fit(poisoned, TrainConfig(seed=seed))).model
     near = {
@@ -123,7 +123,7 @@ def cell(*, family: str, fraction: float, seed: int) -> Generator[Fit, Fitted, d
     return _counts(card | near) | _seen(train_set.x[chosen], poisoned.x[chosen])
 
 
-def _plan(family: str, train_set: ImageSet, fraction: float, seed: int) -> tuple[ImageSet, PoisonPlan]:
+def drawn(family: str, train_set: ImageSet, fraction: float, seed: int) -> tuple[ImageSet, PoisonPlan]:
     """The data as the attacker leaves it before stamping, and the plan that stamps it."""
     goal = CLEAN_LABEL_GOAL if family.startswith("clean-label") else GOAL
     plan = PoisonPlan.draw(train_set, TRIGGERS[family], goal, fraction=fraction, seed=seed)

@@ -82,6 +82,24 @@ class Results:
             raise ValueError(f"{self.name} has no row with {wanted}")
         return replace(self, rows=rows)
 
+    def unfold(self, measure: str, axis: str) -> Results:
+        """One row for every entry of a measure that is a dictionary: its key becomes an axis, what it holds measures.
+
+        What else a row holds is kept, unless an entry holds something of the same name.
+
+        Raises:
+            ValueError: Some row has no dictionary of that name.
+        """
+        for row in self.rows:
+            if not isinstance(row.get(measure), dict):
+                raise ValueError(f"{self.name}: {measure!r} is no dictionary in {row}")
+        rows = tuple(
+            {name: value for name, value in row.items() if name != measure} | {axis: key} | entry
+            for row in self.rows
+            for key, entry in row[measure].items()
+        )
+        return replace(self, axes=(*self.axes, axis), rows=rows)
+
     def values(self, axis: str) -> list[Any]:
         """The values of one keyword, each once, in the order of the rows."""
         return list(dict.fromkeys(row[axis] for row in self.rows if axis in row))

@@ -1,0 +1,54 @@
+"""Neural Cleanse on many models: clean ones, backdoored ones, and backdoors it was not made for."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from ..defenses import NeuralCleanse
+from ..stacks import Fit
+from ..sweeps import Sweep, grid
+from ..training import Fitted
+from .attacks import prepare
+from .detection import card
+
+PAPER = NeuralCleanse(logarithm=False, share=1.0)
+"""The verdict as published: an index above 2 of the norms themselves, whatever their size."""
+
+
+def scanned(*, attack: str, fraction: float, seed: int) -> Generator[Fit, Fitted, dict[str, Any]]:
+    """Train one network and scan it with 400 trusted digits.
+
+    Returns:
+        The scorecard's counts; "norms": the reversed masks' sums in pixels, one per label; "flagged" and
+        "flagged_paper": the labels that the library's rule and the published one name; "scan_seconds".
+    """
+    case = yield from prepare(attack, fraction, seed)
+    scan = NeuralCleanse()(case.model, case.holding)
+    return card(case.score()) | {
+        "norms": [round(norm, 3) for norm in scan.norms.tolist()],
+        "flagged": list(scan.flagged),
+        "flagged_paper": list(PAPER.judge(scan.norms)[1]),
+        "scan_seconds": round(scan.seconds, 2),
+    }
+
+
+DOZEN = range(12)
+SEEDS = range(3)
+ELSE = (
+    *("patch of 2", "patch of 8", "patch of 12", "blend", "warp"),
+    *("source-specific", "source-specific, covered", "part-covered", "input-aware"),
+)
+
+SWEEPS = (
+    Sweep(
+        "scans",
+        scanned,
+        [
+            *grid(attack=("none", "patch"), fraction=(0.05,), seed=DOZEN),
+            *grid(attack=ELSE, fraction=(0.05,), seed=SEEDS),
+            *grid(attack=("all-to-all",), fraction=(0.1,), seed=SEEDS),
+        ],
+        chapter="14_reversed_triggers",
+    ),
+)
