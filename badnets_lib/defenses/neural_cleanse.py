@@ -77,7 +77,8 @@ class NeuralCleanse:
     instead of 0.1. The verdict, too: with few labels the paper's rule (`logarithm=False, share=1.0`) errs in both
     directions. Ten draws from one normal distribution have an index above 2 among them in 33 of 100 cases,
     a false alarm. And where digits fall into easy and hard ones, the MAD is so large that a mask of no
-    pixel at all has an index below 2. Logarithms compare norms as ratios, and `share` asks for a large one.
+    pixel at all has an index below 2. Logarithms compare norms as ratios, and `share` asks for a large one. Its
+    value was chosen on a dozen clean and a dozen backdoored networks, and tested on as many others.
     """
 
     rounds: int = 24
@@ -91,7 +92,7 @@ class NeuralCleanse:
     stall: int = 6
     threshold: float = 2.0
     logarithm: bool = True
-    share: float = 1 / 3
+    share: float = 0.42
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -33,7 +33,10 @@ def scanned(*, attack: str, fraction: float, seed: int) -> Generator[Fit, Fitted
     }
 
 
-DOZEN = range(12)
+CHOOSING = range(12)
+TESTING = range(12, 24)
+"""Seeds of the networks on which the scan's `share` was chosen, and of those that say how well it does."""
+
 SEEDS = range(3)
 ELSE = (
     *("patch of 2", "patch of 8", "patch of 12", "blend", "warp"),
@@ -45,7 +48,8 @@ SWEEPS = (
         "scans",
         scanned,
         [
-            *grid(attack=("none", "patch"), fraction=(0.05,), seed=DOZEN),
+            *grid(attack=("none", "patch"), fraction=(0.05,), seed=(*CHOOSING, *TESTING)),
+            *grid(attack=("patch",), fraction=(0.1,), seed=TESTING),
             *grid(attack=ELSE, fraction=(0.05,), seed=SEEDS),
             *grid(attack=("all-to-all",), fraction=(0.1,), seed=SEEDS),
         ],

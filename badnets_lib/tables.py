@@ -1,0 +1,54 @@
+"""A table that a reader can sort and filter on the site; where no script runs it is an ordinary table."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from html import escape
+from typing import Any
+
+Entry = str | tuple[str, float | None]
+"""What a cell shows; or that, and the number it is sorted by. None sorts last either way."""
+
+
+def sortable(
+    heads: Sequence[str], rows: Sequence[Sequence[Entry]], *, caption: str, filters: Collection[str] = ()
+) -> Any:
+    """HTML that a notebook shows: `chapters/_static/tables.js` makes the heads buttons and adds the filters.
+
+    Args:
+        heads: One title per column.
+        rows: One entry per column in each. The first column names its row.
+        caption: What the table shows, in a sentence.
+        filters: Heads of the columns from whose values a reader can choose.
+
+    Raises:
+        ValueError: A row has another number of entries, or a filter is no head.
+
+    Example:
+        >>> sortable(["trigger", "ASR"], [["patch", ("99%", 0.99)], ["none", ("", None)]], caption="Two triggers.")
+    """
+    from IPython.display import HTML
+
+    for row in rows:
+        if len(row) != len(heads):
+            raise ValueError(f"{len(heads)} heads need as many entries in every row; got {len(row)}: {row}")
+    strangers = sorted(set(filters) - set(heads))
+    if strangers:
+        raise ValueError(f"filters must be heads of the table; {', '.join(strangers)} is none of {', '.join(heads)}")
+    head = "".join(f'<th scope="col"{" data-filter" * (name in filters)}>{escape(name)}</th>' for name in heads)
+    body = "".join(f"<tr>{_first(row[0])}{''.join(map(_cell, row[1:]))}</tr>\n" for row in rows)
+    table = (
+        f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>"
+    )
+    return HTML(f"<bn-table>{table}</bn-table>")  # type: ignore[no-untyped-call]
+
+
+def _first(entry: Entry) -> str:
+    return _cell(entry).replace("<td", '<th scope="row"', 1).replace("</td>", "</th>")
+
+
+def _cell(entry: Entry) -> str:
+    if isinstance(entry, str):
+        return f"<td>{escape(entry)}</td>"
+    text, key = entry
+    return f'<td data-sort="{"" if key is None else f"{key:g}"}">{escape(text)}</td>'
