@@ -100,6 +100,20 @@ class Results:
         )
         return replace(self, axes=(*self.axes, axis), rows=rows)
 
+    def groups(self, *axes: str) -> dict[tuple[Any, ...], Results]:
+        """The rows by their values of some axes, in the order in which these first occur.
+
+        Raises:
+            ValueError: There is no such axis.
+        """
+        strangers = sorted(set(axes) - set(self.axes))
+        if strangers:
+            raise ValueError(f"{self.name} has no axis {', '.join(strangers)}; it has {', '.join(self.axes)}")
+        found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        for row in self.rows:
+            found.setdefault(tuple(row.get(axis) for axis in axes), []).append(row)
+        return {key: replace(self, rows=tuple(rows)) for key, rows in found.items()}
+
     def values(self, axis: str) -> list[Any]:
         """The values of one keyword, each once, in the order of the rows."""
         return list(dict.fromkeys(row[axis] for row in self.rows if axis in row))
