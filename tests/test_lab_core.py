@@ -112,7 +112,7 @@ def test_the_gradients_of_a_batch_are_pytorchs(page, digits):
       const images = Float32Array.from(x);
       const loss = y.reduce((sum, label, image) => {
         network.forward(images, image);
-        return sum + network.backward(images, image, label);
+        return sum + network.backward(label);
       }, 0);
       return { loss, gradients: [...network.gradients] };
     }""", [flat(network).tolist(), listed(batch.x), batch.y.tolist()])  # fmt: skip
@@ -140,7 +140,7 @@ def test_training_steps_are_those_of_the_library(page, digits):
       for (let step = 0; step < 12; step++) {
         for (let image = 8 * step; image < 8 * step + 8; image++) {
           network.forward(images, image);
-          network.backward(images, image, y[image]);
+          network.backward(y[image]);
         }
         optimizer.step(8);
       }

@@ -59,6 +59,14 @@ def test_a_wrong_question_is_answered_with_what_there_is(made):
         r.load("nothing")
 
 
+def test_rows_are_grouped_in_their_order(made):
+    groups = made.groups("size")
+    assert [*groups] == [(1,), (2,)] and groups[2,].counts("hit") == made.where(size=2).counts("hit")
+    assert [*made.groups("size", "seed")][:2] == [(1, 0), (1, 1)]
+    with pytest.raises(ValueError, match="example has no axis colour; it has size, seed"):
+        made.groups("colour")
+
+
 def nested(*, seed):
     """An experiment that measures several things at once."""
     return {"hit": [1, 10], "each": {"a": {"hit": [seed, 10]}, "b": {"hit": [9, 10], "seen": 1.5}}}

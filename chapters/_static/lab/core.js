@@ -60,8 +60,8 @@ bnLab.define("core", [], () => {
 
   /**
    * Views of every parameter in one array.
-   * @param {Float32Array} whole
-   * @returns {Record<string, Float32Array>}
+   * @param {Float64Array} whole
+   * @returns {Record<string, Float64Array>}
    */
   function parts(whole) {
     let at = 0;
@@ -84,16 +84,37 @@ bnLab.define("core", [], () => {
   }
 
   // ---- Layers: each writes its result into an array it is given -----------------------------------
+  // All arithmetic is in double precision, as JavaScript does it anyway: converting back and forth takes time.
+
+  const begins = new Int32Array(FILTERS * SIDE);
+  const ends = new Int32Array(FILTERS * SIDE);
+
+  /**
+   * The part of every row of x that is not zero, as the columns of the output that it reaches. A digit is mostly paper.
+   * @param {Float64Array} x [lines, side]
+   */
+  function reach(x, lines, side) {
+    const out = side - KERNEL + 1;
+    for (let line = 0, at = 0; line < lines; line++, at += side) {
+      let low = 0;
+      let high = side;
+      while (low < side && x[at + low] === 0) low++;
+      while (high > low && x[at + high - 1] === 0) high--;
+      begins[line] = Math.max(0, low - KERNEL + 1);
+      ends[line] = low < high ? Math.min(high, out) : 0;
+    }
+  }
 
   /**
    * A 5x5 convolution without padding. Five inputs slide through local variables, row by row, and serve two output maps
    * at a time, which takes two thirds of the time of one by one; so `outputs` is even.
-   * @param {Float32Array} x [inputs, side, side], from `from` on
-   * @param {Float32Array} y [outputs, side - 4, side - 4]
+   * @param {Float64Array} x [inputs, side, side]
+   * @param {Float64Array} y [outputs, side - 4, side - 4]
    */
-  function convolve(x, from, inputs, side, weight, bias, y, outputs) {
+  function convolve(x, inputs, side, weight, bias, y, outputs) {
     const out = side - KERNEL + 1;
     const area = out * out;
+    reach(x, inputs * side, side);
     for (let o = 0; o < outputs; o += 2) {
       const map = o * area;
       y.fill(bias[o], map, map + area);
@@ -105,11 +126,13 @@ bnLab.define("core", [], () => {
           const w0 = weight[w], w1 = weight[w + 1], w2 = weight[w + 2], w3 = weight[w + 3], w4 = weight[w + 4];
           const v0 = weight[v], v1 = weight[v + 1], v2 = weight[v + 2], v3 = weight[v + 3], v4 = weight[v + 4];
           for (let row = 0; row < out; row++) {
-            let at = from + (i * side + row + ky) * side;
-            let to = map + row * out;
+            const line = i * side + row + ky;
+            const end = map + row * out + ends[line];
+            let to = map + row * out + begins[line];
+            let at = line * side + begins[line];
             let x0 = x[at], x1 = x[at + 1], x2 = x[at + 2], x3 = x[at + 3];
             at += 4;
-            for (const end = to + out; to < end; to++, at++) {
+            for (; to < end; to++, at++) {
               const x4 = x[at];
               y[to] += w0 * x0 + w1 * x1 + w2 * x2 + w3 * x3 + w4 * x4;
               y[to + area] += v0 * x0 + v1 * x1 + v2 * x2 + v3 * x3 + v4 * x4;
@@ -128,7 +151,7 @@ bnLab.define("core", [], () => {
    * Gradients of `convolve`, added to dWeight and dBias; dx is overwritten, or left out for the first layer.
    * After max-pooling at most a quarter of dy is not zero, so the loop runs over what is.
    */
-  function convolveBack(x, from, inputs, side, weight, dy, outputs, dWeight, dBias, dx) {
+  function convolveBack(x, inputs, side, weight, dy, outputs, dWeight, dBias, dx) {
     const out = side - KERNEL + 1;
     if (dx) dx.fill(0);
     for (let o = 0; o < outputs; o++) {
@@ -141,12 +164,11 @@ bnLab.define("core", [], () => {
             let w = (o * inputs + i) * KERNEL * KERNEL;
             let at = (i * side + row) * side + column;
             for (let ky = 0; ky < KERNEL; ky++, w += KERNEL, at += side) {
-              const pixel = from + at;
-              dWeight[w] += d * x[pixel];
-              dWeight[w + 1] += d * x[pixel + 1];
-              dWeight[w + 2] += d * x[pixel + 2];
-              dWeight[w + 3] += d * x[pixel + 3];
-              dWeight[w + 4] += d * x[pixel + 4];
+              dWeight[w] += d * x[at];
+              dWeight[w + 1] += d * x[at + 1];
+              dWeight[w + 2] += d * x[at + 2];
+              dWeight[w + 3] += d * x[at + 3];
+              dWeight[w + 4] += d * x[at + 4];
               if (!dx) continue;
               dx[at] += d * weight[w];
               dx[at + 1] += d * weight[w + 1];
@@ -231,14 +253,15 @@ bnLab.define("core", [], () => {
 
   /** The network: weights, gradients, and room for the activations of one image. */
   class Network {
-    /** @param {Float32Array} weights all 11,978, in PyTorch's order; a copy is kept */
+    /** @param {ArrayLike<number>} weights all 11,978, in PyTorch's order; a copy is kept */
     constructor(weights) {
       if (weights.length !== SIZE) throw new RangeError(`the network has ${SIZE} weights; got ${weights.length}`);
-      this.weights = Float32Array.from(weights);
-      this.gradients = new Float32Array(SIZE);
+      this.weights = Float64Array.from(weights);
+      this.gradients = new Float64Array(SIZE);
       this.w = parts(this.weights);
       this.d = parts(this.gradients);
-      const room = (...sides) => new Float32Array(sides.reduce((a, b) => a * b));
+      const room = (...sides) => new Float64Array(sides.reduce((a, b) => a * b));
+      this.image = room(SIDE, SIDE);
       this.maps1 = room(FILTERS, FIRST, FIRST);
       this.pooled1 = room(FILTERS, FIRST_POOLED, FIRST_POOLED);
       this.winners1 = new Uint32Array(this.pooled1.length);
@@ -262,9 +285,10 @@ bnLab.define("core", [], () => {
      */
     forward(x, image = 0) {
       const w = this.w;
-      convolve(x, image * PIXELS, 1, SIDE, w["conv1.weight"], w["conv1.bias"], this.maps1, FILTERS);
+      this.image.set(x.subarray(image * PIXELS, (image + 1) * PIXELS));
+      convolve(this.image, 1, SIDE, w["conv1.weight"], w["conv1.bias"], this.maps1, FILTERS);
       pool(this.maps1, FILTERS, FIRST, this.pooled1, this.winners1);
-      convolve(this.pooled1, 0, FILTERS, FIRST_POOLED, w["conv2.weight"], w["conv2.bias"], this.maps2, CHANNELS);
+      convolve(this.pooled1, FILTERS, FIRST_POOLED, w["conv2.weight"], w["conv2.bias"], this.maps2, CHANNELS);
       pool(this.maps2, CHANNELS, SECOND, this.pooled2, this.winners2);
       connect(this.pooled2, w["fc1.weight"], w["fc1.bias"], this.hidden);
       for (let at = 0; at < HIDDEN; at++) if (this.hidden[at] < 0) this.hidden[at] = 0;
@@ -281,7 +305,7 @@ bnLab.define("core", [], () => {
      * Adds the gradients of the image that `forward` has just seen; returns its cross-entropy.
      * @param {number} label
      */
-    backward(x, image, label) {
+    backward(label) {
       const { w, d } = this;
       const shares = softmax(this.logits);
       this.dLogits.set(shares);
@@ -291,12 +315,12 @@ bnLab.define("core", [], () => {
       connectBack(this.pooled2, w["fc1.weight"], this.dHidden, d["fc1.weight"], d["fc1.bias"], this.dPooled2);
       poolBack(this.pooled2, this.dPooled2, this.winners2, this.dMaps2);
       convolveBack(
-        this.pooled1, 0, FILTERS, FIRST_POOLED, w["conv2.weight"], this.dMaps2, CHANNELS,
+        this.pooled1, FILTERS, FIRST_POOLED, w["conv2.weight"], this.dMaps2, CHANNELS,
         d["conv2.weight"], d["conv2.bias"], this.dPooled1,
       );
       poolBack(this.pooled1, this.dPooled1, this.winners1, this.dMaps1);
       convolveBack(
-        x, image * PIXELS, 1, SIDE, w["conv1.weight"], this.dMaps1, FILTERS, d["conv1.weight"], d["conv1.bias"], null,
+        this.image, 1, SIDE, w["conv1.weight"], this.dMaps1, FILTERS, d["conv1.weight"], d["conv1.bias"], null,
       );
       return -Math.log(Math.max(shares[label], 1e-30));
     }
@@ -331,8 +355,8 @@ bnLab.define("core", [], () => {
      */
     constructor(network, { steps, lr, decay }) {
       Object.assign(this, { network, steps, lr, decay, taken: 0 });
-      this.first = new Float32Array(SIZE);
-      this.second = new Float32Array(SIZE);
+      this.first = new Float64Array(SIZE);
+      this.second = new Float64Array(SIZE);
     }
 
     /** One step along the mean of the gradients of `images` images, which are then forgotten. */

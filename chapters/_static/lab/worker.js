@@ -104,7 +104,7 @@ bnLab.define("worker", ["core", "images", "files", "plans"], (core, { stamped },
           const members = order.subarray(step * batch, (step + 1) * batch);
           for (const at of members) {
             network.forward(x, at);
-            network.backward(x, at, y[at]);
+            network.backward(y[at]);
           }
           optimizer.step(members.length);
           const quarter = Math.floor((4 * (step + 1)) / each);
