@@ -47,18 +47,17 @@ def frozen(model: nn.Module, *, train: Sequence[str] | None = None, hold_statist
 
     Args:
         model: Any network.
-        train: Names of the layers that go on learning, such as ("fc2",). Default: all.
+        train: Names of the layers that go on learning, such as ("fc2",). Default: all, even those that came frozen.
         hold_statistics: Keep batch norm's statistics, and normalise with them during training as well.
 
     Raises:
         ValueError: There is no layer of that name, or it has nothing to train.
     """
-    network = copy.deepcopy(model)
+    network = copy.deepcopy(model).requires_grad_(train is None)
     if train is not None:
         chosen = [weight for name in train for weight in _layer(network, name).parameters()]
         if not chosen:
             raise ValueError(f"the layers {', '.join(train) or '(none)'} have no weights to train")
-        network.requires_grad_(False)
         for weight in chosen:
             weight.requires_grad_(True)
     if hold_statistics:

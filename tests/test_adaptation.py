@@ -30,6 +30,13 @@ def test_only_the_named_layers_learn(model, tiny):
     assert weights_hash(model) == before and all(weight.requires_grad for weight in model.parameters())
 
 
+def test_a_network_that_came_frozen_learns_again(model, tiny):
+    still = frozen(model).requires_grad_(False)
+    after = train(tiny, CONFIG, model=frozen(still)).model
+    assert not torch.equal(after.get_submodule("fc1").weight, model.get_submodule("fc1").weight)
+    assert not any(weight.requires_grad for weight in still.parameters())
+
+
 def test_frozen_weights_do_not_stop_the_statistics(model, tiny):
     after = train(tiny, CONFIG, model=frozen(model, train=["fc2"], hold_statistics=False)).model
     moved = {f"{norm}.{name}" for norm in ("norm1", "norm2") for name in ("running_mean", "running_var")}

@@ -23,7 +23,8 @@ class DeepKNN:
     Args:
         layer: Whose output to look at. The paper takes the last hidden layer ("relu3").
         k: Neighbours that vote. The paper advises one to two times the size of a class, so that poison
-            is outvoted; the default suits classes of 400.
+            is outvoted; the default suits classes of 400. Where most of a source class is stamped, it is the
+            honest rest that is outvoted.
         batch: Images whose distances to all others are held at once.
 
     Raises:

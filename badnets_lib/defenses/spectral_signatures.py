@@ -20,8 +20,8 @@ class SpectralSignatures:
     """Score each image by its squared projection on the top singular vector of its class; flag the top of each class.
 
     In the paper, how many are flagged does not depend on what is found: the same share of *every* class
-    goes, the clean ones too. With ten classes of equal size and one target, that alone keeps precision below
-    1 / (10 x margin). `separation`, which is ours, spares the classes that show no second heap.
+    goes, the clean ones too. With ten classes of equal size, one target and the true epsilon, that alone keeps
+    precision below 1 / (10 x margin). `separation`, which is ours, spares the classes that show no second heap.
 
     Args:
         layer: Whose output to look at. The paper takes the last hidden layer ("relu3"); in small networks the
