@@ -9,6 +9,8 @@ from typing import Any
 Entry = str | tuple[str, float | None]
 """What a cell shows; or that, and the number it is sorted by. None sorts last either way."""
 
+ROW_HEAD = 'th scope="row"'
+
 
 def sortable(
     heads: Sequence[str], rows: Sequence[Sequence[Entry]], *, caption: str, filters: Collection[str] = ()
@@ -36,19 +38,17 @@ def sortable(
     if strangers:
         raise ValueError(f"filters must be heads of the table; {', '.join(strangers)} is none of {', '.join(heads)}")
     head = "".join(f'<th scope="col"{" data-filter" * (name in filters)}>{escape(name)}</th>' for name in heads)
-    body = "".join(f"<tr>{_first(row[0])}{''.join(map(_cell, row[1:]))}</tr>\n" for row in rows)
+    body = "".join(f"<tr>{_cell(row[0], ROW_HEAD)}{''.join(map(_cell, row[1:]))}</tr>\n" for row in rows)
     table = (
         f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>"
     )
-    return HTML(f"<bn-table>{table}</bn-table>")  # type: ignore[no-untyped-call]
+    return HTML(f"<bn-table>{table}</bn-table>")
 
 
-def _first(entry: Entry) -> str:
-    return _cell(entry).replace("<td", '<th scope="row"', 1).replace("</td>", "</th>")
+def _cell(entry: Entry, tag: str = "td") -> str:
+    text, key = (entry, "") if isinstance(entry, str) else (entry[0], f' data-sort="{_key(entry[1])}"')
+    return f"<{tag}{key}>{escape(text)}</{tag.split()[0]}>"
 
 
-def _cell(entry: Entry) -> str:
-    if isinstance(entry, str):
-        return f"<td>{escape(entry)}</td>"
-    text, key = entry
-    return f'<td data-sort="{"" if key is None else f"{key:g}"}">{escape(text)}</td>'
+def _key(number: float | None) -> str:
+    return "" if number is None else f"{number:g}"

@@ -167,7 +167,7 @@ def explorer(
     island = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")  # no text can end the script element
     table = _table(results, values, labels, measures)
     page = f'<bn-explorer><script type="application/json">{island}</script>{table}</bn-explorer>'
-    return HTML(page)  # type: ignore[no-untyped-call]
+    return HTML(page)
 
 
 def explorer_text(

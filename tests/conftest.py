@@ -55,6 +55,30 @@ def browser():
 
 
 @pytest.fixture
+def open_page(browser):
+    """Opens pages from a folder; at the end nothing may have gone wrong on them, nor left their folder."""
+    contexts, wrong, strays = [], [], []
+
+    def open_one(folder, name, *, before="", **settings):
+        context = browser.new_context(**settings)
+        contexts.append(context)
+        page = context.new_page()
+        inside = (folder.as_uri(), "blob:")
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda request: None if request.url.startswith(inside) else strays.append(request.url))
+        page.add_init_script(before)
+        page.goto(f"{folder.as_uri()}/{name}")
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert not wrong
+    assert not strays
+
+
+@pytest.fixture
 def on_a_gpu(monkeypatch):
     """Decide as if this machine's CPU were a GPU; return the sizes of the stacks trained."""
     from badnets_lib import stacks, sweeps

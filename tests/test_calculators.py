@@ -30,22 +30,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def visit(browser, folder):
-    """Opens a page of the folder; at the end nothing may have gone wrong on it."""
-    pages, wrong = [], []
-
-    def open_page(name="light", **settings):
-        page = browser.new_page(**settings)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-        page.goto((folder / f"{name}.html").as_uri())
-        pages.append(page)
-        return page
-
-    yield open_page
-    for page in pages:
-        page.close()
-    assert not wrong
+def visit(open_page, folder):
+    return lambda name="light", **settings: open_page(folder, f"{name}.html", **settings)
 
 
 def python_text(text, **settings):

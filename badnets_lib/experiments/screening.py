@@ -28,8 +28,8 @@ def screened(*, attack: str, fraction: float, seed: int) -> Generator[Fit, Fitte
 
     Returns:
         The scorecard's counts; "rates": for each preset rate of false rejections, as text, "refused" of the
-        clean inputs and "accepted" of the triggered ones that the network obeys; "clean" and "triggered entropies":
-        deciles from 0% to 100%, in bits.
+        clean inputs and "accepted" of the triggered ones that the network obeys; "entropies" and
+        "triggered_entropies": deciles from 0% to 100%, in bits.
     """
     case = yield from prepare(attack, fraction, seed)
     order = torch.randperm(len(case.test), generator=torch.Generator().manual_seed(seed))[:LIMIT]
