@@ -1,0 +1,186 @@
+"""Values as bytes, between the grader and a student's code: plain data, raw tensors, never a pickle.
+
+A message is a length, JSON, and the bytes of the tensors that the JSON names, in order. What a
+student's code sends is read with `trusted=False`: only plain data, tensors, counts and networks of the
+library are made from it, and every size is checked before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import badnets_lib as bd
+from badnets_lib.models import build
+from badnets_lib.triggers import EVERY, from_spec, to_spec
+
+LIMIT = 32 * 2**20
+"""Bytes of a message at most."""
+
+DEPTH = 12
+"""Lists within lists at most."""
+
+WIDTH = 256
+"""The largest number that may stand in the spec of a network made from a reply."""
+
+DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (torch.float32, torch.float64, torch.float16, torch.int64, torch.int32, torch.uint8, torch.bool)
+}
+
+
+class Malformed(ValueError):
+    """The bytes are not a message, or the value cannot be one."""
+
+
+def pack(value: Any) -> bytes:
+    """A message that holds `value`.
+
+    Raises:
+        Malformed: The value is of a kind that does not cross, too deep or too large.
+    """
+    blobs: list[bytes] = []
+    try:
+        text = json.dumps(_down(value, blobs, DEPTH)).encode()
+    except (ValueError, RecursionError) as error:
+        raise Malformed(str(error)) from None
+    message = struct.pack(">I", len(text)) + text + b"".join(blobs)
+    if len(message) > LIMIT:
+        raise Malformed(f"a value of {len(message):,} bytes is more than the {LIMIT:,} that cross")
+    return message
+
+
+def unpack(message: bytes, *, trusted: bool) -> Any:
+    """The value in a message.
+
+    Args:
+        message: What `pack` gave, or anything.
+        trusted: The grader sent it: triggers, goals, plans and image sets may be made from it too.
+
+    Raises:
+        Malformed: It is not a message, or holds more than an untrusted one may.
+    """
+    try:
+        (length,) = struct.unpack_from(">I", message)
+        plain = json.loads(message[4 : 4 + length].decode())
+        if len(message) < 4 + length:
+            raise Malformed("the message ends early")
+        blobs = _Blobs(message[4 + length :])
+        value = _up(plain, blobs, DEPTH, TRUSTED if trusted else UNTRUSTED)
+    except Malformed:
+        raise
+    except Exception as error:  # whatever these bytes were made to do, they are not a message
+        raise Malformed(f"not a message: {type(error).__name__}") from None
+    if blobs.rest():
+        raise Malformed("the message holds bytes that belong to no tensor")
+    return value
+
+
+class _Blobs:
+    """The bytes behind the JSON, handed out in order."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def take(self, count: int) -> bytearray:
+        if not 0 <= count <= self.rest():
+            raise Malformed("a tensor is longer than the message")
+        self.at += count
+        return bytearray(self.data[self.at - count : self.at])
+
+    def rest(self) -> int:
+        return len(self.data) - self.at
+
+
+def _down(value: Any, blobs: list[bytes], depth: int) -> Any:
+    if depth == 0:
+        raise Malformed(f"lists within lists, more than {DEPTH} deep")
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if type(value) in (list, tuple, dict):
+        entries = value.items() if type(value) is dict else value
+        return {type(value).__name__: [_down(entry, blobs, depth - 1) for entry in entries]}
+    value = _as_tensor(value)
+    if isinstance(value, Tensor):
+        flat = value.detach().cpu().contiguous()
+        if str(flat.dtype).removeprefix("torch.") not in DTYPES:
+            raise Malformed(f"a tensor of {flat.dtype} does not cross; use one of {', '.join(DTYPES)}")
+        blobs.append(flat.flatten().view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
+        return {"tensor": [str(flat.dtype).removeprefix("torch."), list(flat.shape)]}
+    for name, (kinds, parts, _) in TRUSTED.items():
+        if type(value) in kinds:
+            return {name: _down(parts(value), blobs, depth - 1)}
+    raise Malformed(f"a {type(value).__name__} does not cross; return numbers, text, tensors, lists or dictionaries")
+
+
+def _as_tensor(value: Any) -> Any:
+    """NumPy's arrays and numbers as tensors and plain numbers; anything else as it is."""
+    if type(value).__module__ != "numpy":
+        return value
+    return torch.from_numpy(value.copy()) if hasattr(value, "shape") and value.shape else value.item()
+
+
+def _up(plain: Any, blobs: _Blobs, depth: int, records: Records) -> Any:
+    if depth == 0:
+        raise Malformed(f"lists within lists, more than {DEPTH} deep")
+    if not isinstance(plain, dict | list):
+        return plain
+    ((kind, held),) = dict(plain).items()
+    if kind == "tensor":
+        return _tensor(held[0], held[1], blobs)
+    if kind in ("list", "tuple", "dict"):
+        entries = [_up(entry, blobs, depth - 1, records) for entry in held]
+        return {"list": list, "tuple": tuple, "dict": dict}[kind](entries)
+    if kind not in records:
+        raise Malformed(f"a {kind} may not cross here")
+    return records[kind][2](_up(held, blobs, depth - 1, records))
+
+
+def _tensor(dtype: str, shape: list[int], blobs: _Blobs) -> Tensor:
+    """A tensor from raw bytes. A bool is any byte but 0; a number that is not one stays what it is."""
+    count = 1
+    if len(shape) > DEPTH:
+        raise Malformed(f"a tensor cannot have {len(shape)} dimensions")
+    for side in shape:
+        if type(side) is not int or not 0 <= side <= LIMIT:
+            raise Malformed(f"a tensor cannot have the shape {shape}")
+        count *= side
+    kind = torch.uint8 if dtype == "bool" else DTYPES[dtype]
+    data = blobs.take(count * kind.itemsize)
+    tensor = torch.frombuffer(data, dtype=kind) if data else torch.empty(0, dtype=kind)
+    return (tensor != 0 if dtype == "bool" else tensor).reshape(shape)
+
+
+def _network(parts: tuple[dict[str, Any], dict[str, Tensor]]) -> nn.Module:
+    """A network of the library from its spec and weights."""
+    spec, weights = parts
+    if any(type(size) is int and size > WIDTH for size in spec.values()):
+        raise Malformed(f"a network this large does not cross: {spec}")
+    with torch.random.fork_rng(devices=[]):  # the first weights are drawn, then overwritten
+        network = build(spec)
+    network.load_state_dict(weights)
+    return network.eval()
+
+
+Records = dict[str, tuple[tuple[type[Any], ...], Callable[[Any], Any], Callable[[Any], Any]]]
+"""By name: the types, the parts of one as values that cross, and how it is made from them."""
+
+UNTRUSTED: Records = {
+    "proportion": ((bd.Proportion,), lambda p: [p.hits, p.trials], lambda parts: bd.Proportion(*parts)),
+    "network": ((bd.SmallCNN, bd.PaperCNN), lambda n: (n.spec, dict(n.state_dict())), _network),
+}
+
+TRUSTED: Records = UNTRUSTED | {
+    "images": (
+        (bd.ImageSet,), lambda s: [s.x, s.y, s.classes, s.groups], lambda parts: bd.ImageSet(*parts)
+    ),
+    "trigger": (EVERY, to_spec, from_spec),
+    "goal": ((bd.Goal,), asdict, lambda fields: bd.Goal(**fields)),
+    "plan": ((bd.PoisonPlan,), bd.PoisonPlan.to_json, bd.PoisonPlan.from_json),
+}  # fmt: skip

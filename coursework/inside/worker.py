@@ -1,0 +1,141 @@
+"""The process inside the sandbox: for each question a child of its own loads the student's code and answers calls.
+
+Importing torch takes seconds, so it is done once here and each child starts from there. Over its
+standard input, a socket, this process is handed one socket more for each question; a child knows no other, so
+what it leaves running can neither read the next question nor answer it.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import struct
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from . import definitions, wire
+
+TEXT = 300
+"""Characters of an error that are told."""
+
+
+def main() -> None:
+    """Serve questions until the grader hangs up."""
+    torch.set_num_threads(1)
+    control = socket.socket(fileno=os.dup(0))
+    _silence()
+    control.sendall(b"!")
+    child = 0
+    while True:
+        _, handed, _, _ = socket.recv_fds(control, 1, 1)
+        if child:
+            end(child)
+        if not handed:
+            return
+        link = socket.socket(fileno=handed[0])
+        child = os.fork()
+        if child == 0:
+            control.close()
+            try:
+                serve(link)
+            finally:
+                os._exit(0)
+        os.setpgid(child, child)
+        link.close()
+
+
+def end(child: int) -> None:
+    """Kill a question's process and those that it started."""
+    try:
+        os.killpg(child, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    os.waitpid(child, 0)
+
+
+def serve(link: socket.socket) -> None:
+    """Load what one question needs, then answer its calls until the grader hangs up."""
+    question = receive(link)
+    limit(**question["limits"])
+    namespace, problems = definitions.load(question["sources"], question["names"])
+    send(link, [problem[:TEXT] for problem in problems])
+    while (call := receive(link)) is not None:
+        send(link, answer(namespace, *call))
+
+
+def answer(namespace: dict[str, Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """["value", what the function returned], ["missing"], or ["raised", type, text, line]."""
+    function: Callable[..., Any] | None = namespace.get(name)
+    if not callable(function):
+        return ["missing"]
+    try:
+        value = function(*args, **kwargs)
+        wire.pack(value)
+        return ["value", value]
+    except BaseException as error:
+        return ["raised", type(error).__name__, _text(error), _line(error)]
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)[:TEXT]
+    except BaseException:  # a student's class may refuse to be shown
+        return ""
+
+
+def _line(error: BaseException) -> int:
+    """The line of the student's cell where it happened, 0 if it was nowhere there."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((frame.lineno or 0 for frame in reversed(frames) if frame.filename == "<submission>"), 0)
+
+
+def limit(*, memory: int, processes: int, disk: int, seconds: int) -> None:
+    """Bounds that this process and its children cannot lift again: bytes, count, bytes, seconds of processor."""
+    with open("/proc/self/statm") as file:
+        held = int(file.read().split()[0]) * resource.getpagesize()
+    for what, most in (
+        (resource.RLIMIT_AS, held + memory),
+        (resource.RLIMIT_NPROC, processes),
+        (resource.RLIMIT_FSIZE, disk),
+        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, 128),
+    ):
+        resource.setrlimit(what, (most, most))
+
+
+def _silence() -> None:
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+
+
+def send(link: socket.socket, value: Any) -> None:
+    """One message: its length, then `wire.pack`'s bytes."""
+    message = wire.pack(value)
+    link.sendall(struct.pack(">I", len(message)) + message)
+
+
+def receive(link: socket.socket) -> Any:
+    """The next message's value, or None when the grader has hung up."""
+    size = _exactly(link, 4)
+    return wire.unpack(_exactly(link, struct.unpack(">I", size)[0]), trusted=True) if size else None
+
+
+def _exactly(link: socket.socket, count: int) -> bytes:
+    data = bytearray()
+    while len(data) < count:
+        piece = link.recv(min(count - len(data), 2**20))
+        if not piece:
+            return b""
+        data += piece
+    return bytes(data)
+
+
+if __name__ == "__main__":
+    main()

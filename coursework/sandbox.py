@@ -1,0 +1,302 @@
+"""Runs students' code where it can reach nothing: bubblewrap, limits, a deadline for every question.
+
+Inside there are the system and Python, read-only; torch and badnets_lib; a scratch folder in memory that
+disappears; no network, no other process, no file of this project. The sandbox holds no check and no expected
+value, so whoever breaks everything in it still has to hand out right answers.
+
+What a question's code does costs that question only: after a crash, a late or a strange reply the
+whole sandbox is thrown away, and the next question gets a new one.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import badnets_lib
+
+from .inside import wire
+
+INSIDE = Path(__file__).parent / "inside"
+LIBRARY = Path(badnets_lib.__file__).parent
+HOME = "/course"  # where the library and the worker lie, seen from inside
+STARTING = 60.0  # seconds until torch is imported, at most
+GLANCE = 0.1  # seconds between two looks at the memory
+BASE = 2**30  # bytes that torch and Python take in the processes of an idle sandbox, and some more
+
+
+class NoSandbox(RuntimeError):
+    """Submissions cannot be run safely on this machine."""
+
+
+class Lost(Exception):
+    """A question's code gave no answer that counts; the text says why. Its sandbox is gone."""
+
+
+class Raised(Exception):
+    """The student's function raised an exception. If it is one of Python's own, it can be caught as that too."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the code of one question may use.
+
+    Args:
+        seconds: Of real time, for all its calls together.
+        memory: Bytes that it may ask for beyond what torch needs; all its processes together may hold twice as many.
+        disk: Bytes of its scratch folder.
+        processes: Processes and threads in the sandbox.
+    """
+
+    seconds: int = 20
+    memory: int = 2**30
+    disk: int = 2**26
+    processes: int = 16
+
+    def inside(self) -> dict[str, int]:
+        """What the question's process imposes on itself; its processor time ends after its real time."""
+        return asdict(self) | {"seconds": self.seconds + 1}
+
+
+USUAL = Limits()
+
+
+def check_available() -> None:
+    """Raise unless submissions can be run safely here.
+
+    Raises:
+        NoSandbox: bubblewrap is missing or does not work here; the text says what to do.
+    """
+    if shutil.which("bwrap") is None:
+        raise NoSandbox(
+            "bubblewrap (the command bwrap) is not installed, so submissions would run with your rights. Install it "
+            "(Debian, Ubuntu: apt install bubblewrap), or accept the danger with UNSAFE=1"
+        )
+    look = [sys.executable, "-c", f"open('{HOME}/inside/worker.py')"]
+    done = subprocess.run([*bubblewrap(USUAL), *look], capture_output=True, text=True)
+    if done.returncode:
+        raise NoSandbox(f"bubblewrap does not work on this machine: {done.stderr.strip()}; or accept it with UNSAFE=1")
+
+
+def bubblewrap(limits: Limits) -> list[str]:
+    """The command that runs another command inside."""
+    command = ["bwrap", "--die-with-parent", "--new-session", "--unshare-ipc", "--unshare-pid", "--unshare-net"]
+    command += ["--unshare-uts", "--unshare-cgroup-try", "--clearenv"]
+    root = os.geteuid() == 0
+    if not root:
+        command += ["--unshare-user"]
+    for folder in ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/etc/ld.so.cache"):
+        command += ["--symlink", os.readlink(folder), folder] if Path(folder).is_symlink() else []
+        command += ["--ro-bind-try", folder, folder] if not Path(folder).is_symlink() else []
+    shown = {sys.base_prefix: sys.base_prefix, sys.prefix: sys.prefix}
+    shown |= {str(LIBRARY): f"{HOME}/badnets_lib", str(INSIDE): f"{HOME}/inside"}
+    for folder, place in shown.items():
+        for parent in reversed(Path(place).parents[:-1]):
+            command += ["--perms", "0755", "--dir", str(parent)]
+        command += ["--ro-bind", folder, place]
+    command += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", str(limits.disk), "--tmpfs", "/tmp"]
+    command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
+    for name, value in environment(HOME).items():
+        command += ["--setenv", name, value]
+    # The limit on processes does not hold for root: inside, root becomes nobody.
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", "--bounding-set=-all"]
+    return [*command, *(nobody if root else [])]
+
+
+def environment(home: str) -> dict[str, str]:
+    """All variables that the worker gets."""
+    return {
+        "PATH": "/usr/bin:/bin", "HOME": "/tmp", "PYTHONPATH": home, "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", "LANG": "C.UTF-8",
+    }  # fmt: skip
+
+
+class Sandbox:
+    """One submission's place to run; started when a question first needs it.
+
+    Args:
+        limits: For each question.
+        unsafe: Run without bubblewrap, with the rights of whoever grades.
+    """
+
+    def __init__(self, limits: Limits = USUAL, *, unsafe: bool = False) -> None:
+        self.limits, self.unsafe = limits, unsafe
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @contextmanager
+    def question(self, sources: list[str], names: list[str]) -> Iterator[dict[str, Callable[..., Any]]]:
+        """Functions that call the student's, for the length of one question.
+
+        Args:
+            sources: The code of the notebook's cells, in order.
+            names: The functions that the question needs.
+
+        Raises:
+            Lost: The code gave no answer that counts, here or in a call.
+        """
+        try:
+            with self._link() as link:
+                link.send({"sources": sources, "names": names, "limits": self.limits.inside()})
+                problems = link.receive()
+                yield {name: _function(link, name, problems) for name in names}
+        except Lost:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Throw the sandbox away, with every process in it."""
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._process = self._control = None
+
+    def _link(self) -> Link:
+        """A connection to a new process for one question, in this sandbox or, if that is gone, in a new one."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            for _ in range(2):
+                try:
+                    socket.send_fds(self._running(), [b"?"], [theirs.fileno()])
+                    break
+                except OSError:
+                    self.stop()
+        return Link(ours, self._process, self.limits)
+
+    def _running(self) -> socket.socket:
+        """The socket over which questions are handed in, of a sandbox that is ready for them."""
+        if self._control is not None:
+            return self._control
+        ours, theirs = socket.socketpair()
+        wrapper = [] if self.unsafe else bubblewrap(self.limits)
+        with theirs:
+            self._process = subprocess.Popen(
+                [*wrapper, sys.executable, "-m", "inside.worker"],
+                stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+                env=environment(f"{INSIDE.parent}{os.pathsep}{LIBRARY.parent}") if self.unsafe else None,
+            )  # fmt: skip
+        ours.settimeout(STARTING)
+        self._control = ours
+        if not ours.recv(1):
+            raise NoSandbox("the process that runs submissions ended before it began")
+        return ours
+
+
+class Link:
+    """A conversation with the process of one question, until its time is up."""
+
+    def __init__(self, socket: socket.socket, process: subprocess.Popen[bytes] | None, limits: Limits) -> None:
+        self._socket, self._process, self._limits = socket, process, limits
+        self._deadline = time.monotonic() + limits.seconds
+
+    def __enter__(self) -> Link:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def send(self, value: Any) -> None:
+        """Send one message."""
+        message = wire.pack(value)
+        self._socket.settimeout(max(self._deadline - time.monotonic(), GLANCE))
+        try:
+            self._socket.sendall(struct.pack(">I", len(message)) + message)
+        except TimeoutError:
+            raise Lost(f"no answer within {self._limits.seconds} seconds") from None
+        except OSError:
+            raise Lost("the process ended") from None
+
+    def receive(self) -> Any:
+        """The next message's value.
+
+        Raises:
+            Lost: There is none, not in time, or none that may be read.
+        """
+        (size,) = struct.unpack(">I", self._exactly(4))
+        if size > wire.LIMIT:
+            raise Lost(f"a reply of {size:,} bytes; {wire.LIMIT:,} are allowed")
+        try:
+            return wire.unpack(self._exactly(size), trusted=False)
+        except wire.Malformed as error:
+            raise Lost(f"a reply that cannot be read: {error}") from None
+
+    def _exactly(self, count: int) -> bytes:
+        data = bytearray()
+        while len(data) < count:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise Lost(f"no answer within {self._limits.seconds} seconds")
+            self._check_memory()
+            self._socket.settimeout(min(left, GLANCE))
+            try:
+                piece = self._socket.recv(min(count - len(data), 2**20))
+            except TimeoutError:
+                continue
+            except OSError:
+                piece = b""
+            if not piece:
+                raise Lost("the process ended")
+            data += piece
+        return bytes(data)
+
+    def _check_memory(self) -> None:
+        """All processes inside together; one by one they are bounded from within."""
+        if self._process is None:
+            return
+        try:
+            family = psutil.Process(self._process.pid).children(recursive=True)
+            held = sum(process.memory_info().rss for process in family if process.is_running())
+        except psutil.Error:  # one of them has just ended
+            return
+        if held > BASE + 2 * self._limits.memory:
+            raise Lost(f"more than {2 * self._limits.memory:,} bytes of memory in all")
+
+
+def _function(link: Link, name: str, problems: Any) -> Callable[..., Any]:
+    """A function that calls the student's over the link."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        link.send([name, args, kwargs])
+        match link.receive():
+            case ["value", value]:
+                return value
+            case ["missing"]:
+                raise NameError("; ".join([f"there is no function {name}", *map(str, problems)]))
+            case ["raised", str(kind), str(text), int(line)]:
+                raise raised(kind, f"{name}: {kind}: {text}" + (f" (line {line} of its cell)" if line else ""))
+        raise Lost(f"{name} sent something that is no reply")
+
+    return call
+
+
+def raised(kind: str, text: str) -> Raised:
+    """The exception of a student's function; an assertion of theirs is none of ours."""
+    found: Any = getattr(builtins, kind, None)
+    if not (isinstance(found, type) and issubclass(found, Exception)) or found is AssertionError:
+        return Raised(text)
+    try:
+        error: Raised = type(kind, (Raised, found), {})(text)
+    except TypeError:  # such as UnicodeDecodeError, which wants more than a text
+        return Raised(text)
+    return error
