@@ -52,7 +52,7 @@ class Variant:
         """The cell that states it."""
         return (
             f"# The numbers of your course, variant {self.number}: use their names.\n"
-            f"SIZE, CORNER, VALUE = {self.size}, {self.corner!r}, {self.value}  # the square: pixels, where, brightness\n"
+            f"SIZE, CORNER, VALUE = {self.size}, {self.corner!r}, {self.value}  # of the square: pixels, place, grey\n"
             f"TARGET, RATE = {self.target}, {self.rate}  # the attacker's label, the poisoning fraction\n"
             f"SEED = 0  # of what the checks draw"
         )
