@@ -109,7 +109,7 @@ def bubblewrap(limits: Limits) -> list[str]:
         command += ["--ro-bind", folder, place]
     command += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", str(limits.disk), "--tmpfs", "/tmp"]
     command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
-    for name, value in environment(HOME).items():
+    for name, value in (environment(HOME) | {"ALONE": "1"}).items():
         command += ["--setenv", name, value]
     # The limit on processes does not hold for root: inside, root becomes nobody.
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", "--bounding-set=-all"]

@@ -101,12 +101,12 @@ class _Blobs:
 def _down(value: Any, blobs: list[bytes], depth: int) -> Any:
     if depth == 0:
         raise Malformed(f"lists within lists, more than {DEPTH} deep")
+    value = _plain(value)
     if value is None or type(value) in (bool, int, float, str):
         return value
     if type(value) in (list, tuple, dict):
         entries = value.items() if type(value) is dict else value
         return {type(value).__name__: [_down(entry, blobs, depth - 1) for entry in entries]}
-    value = _as_tensor(value)
     if isinstance(value, Tensor):
         flat = value.detach().cpu().contiguous()
         if str(flat.dtype).removeprefix("torch.") not in DTYPES:
@@ -119,7 +119,7 @@ def _down(value: Any, blobs: list[bytes], depth: int) -> Any:
     raise Malformed(f"a {type(value).__name__} does not cross; return numbers, text, tensors, lists or dictionaries")
 
 
-def _as_tensor(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """NumPy's arrays and numbers as tensors and plain numbers; anything else as it is."""
     if type(value).__module__ != "numpy":
         return value

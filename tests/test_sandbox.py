@@ -1,0 +1,338 @@
+"""The sandbox, tried with what students' code could do: each evil costs its own question and nothing else."""
+
+import os
+import socket
+import time
+
+import pytest
+import torch
+
+import badnets_lib as bd
+from coursework import sandbox
+from coursework.inside import definitions, wire
+from coursework.sandbox import Limits, Lost, NoSandbox, Raised, Sandbox
+
+SECONDS = 3
+LIMITS = Limits(seconds=SECONDS, memory=2**29, disk=2**22)
+GOOD = "STEP = 1\n\ndef good(x):\n    return x + STEP\n"
+
+
+# ---- what crosses ----
+
+
+def crossed(value, *, trusted=True):
+    return wire.unpack(wire.pack(value), trusted=trusted)
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, 3, -2.5, "text", [1, [2, "a"]], (1, 2), {"a": 1, 2: (3,)}, [], {}, (), bd.Proportion(3, 7)]
+)
+def test_plain_values_cross_as_they_are(value):
+    assert crossed(value, trusted=False) == value and type(crossed(value)) is type(value)
+
+
+@pytest.mark.parametrize("dtype", wire.DTYPES.values(), ids=str)
+def test_tensors_cross_bit_for_bit(dtype):
+    tensor = (torch.arange(24) % 2).to(dtype).reshape(2, 3, 4).transpose(0, 2)
+    again = crossed(tensor, trusted=False)
+    assert again.dtype == dtype and torch.equal(again, tensor)
+    assert torch.equal(crossed([tensor, torch.empty(0, 3), tensor])[2], tensor)
+
+
+def test_arrays_cross_as_tensors_and_their_numbers_as_numbers():
+    assert torch.equal(crossed(torch.eye(2).numpy()), torch.eye(2))
+    assert crossed(torch.ones(3).numpy().sum()) == 3.0
+
+
+def test_networks_cross_with_their_weights():
+    network = bd.SmallCNN(width=2)
+    again = crossed(network, trusted=False)
+    assert bd.weights_hash(again) == bd.weights_hash(network) and not again.training
+
+
+def test_what_a_question_is_made_of_crosses_inwards_only(tiny):
+    plan = bd.PoisonPlan.draw(tiny, bd.Patch(size=2), bd.Goal.all_to_one(1, n_classes=3), fraction=0.2, seed=0)
+    for value in (plan, plan.goal, plan.trigger):
+        assert crossed(value) == value
+        with pytest.raises(wire.Malformed, match="may not cross here"):
+            crossed(value, trusted=False)
+    assert crossed(tiny).fingerprint == tiny.fingerprint
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, len, 2 + 3j, torch.ones(2, dtype=torch.complex64), b"bytes", type])
+def test_nothing_else_crosses(value):
+    with pytest.raises(wire.Malformed, match="does not cross"):
+        wire.pack(value)
+
+
+def deep(levels):
+    value = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_what_is_too_deep_or_too_large_is_refused():
+    crossed(deep(wire.DEPTH - 1))
+    for levels in (wire.DEPTH, 100_000):
+        with pytest.raises(wire.Malformed, match="more than 12 deep"):
+            wire.pack(deep(levels))
+    with pytest.raises(wire.Malformed, match="more than the 33,554,432 that cross"):
+        wire.pack("x" * wire.LIMIT)
+
+
+def message(text, rest=b""):
+    return len(text).to_bytes(4, "big") + text.encode() + rest
+
+
+WIDE = '{"dict": [{"list": ["name", "SmallCNN"]}, {"list": ["width", 100000]}]}'
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"\0\0", message("[" * 200_000), message('{"tensor": ["float32", [1000000000]]}'), message("nonsense"),
+        message('{"tensor": ["float32", [-1]]}'), message('{"tensor": ["object", [1]]}', b"1234"), message("[1, 2]"),
+        message('{"tensor": ["float32", [1.0]]}', b"1234"), message('{"tensor": ["float32", [1]]}', b"12345"),
+        message('{"tensor": ["uint8", [' + "1, " * 99 + "1]]}", b"1"), message("1", b"extra"), b"\xff" * 100,
+        message('{"network": {"list": [%s, 0]}}' % WIDE),
+        message('{"network": {"list": [1, 2]}}'), message('{"proportion": {"list": [5, 3]}}'),
+        message('{"dict": [{"list": [{"list": []}, 1]}]}'), message("9" * 10_000), message('{"list": 5}'), message("{}"),
+    ],
+)  # fmt: skip
+def test_bytes_that_are_no_message_are_refused(data):
+    with pytest.raises(wire.Malformed):
+        wire.unpack(data, trusted=False)
+
+
+# ---- what is loaded ----
+
+
+def loaded(*sources, wanted):
+    namespace, problems = definitions.load(sources, wanted)
+    return namespace, problems
+
+
+def test_only_what_the_wanted_names_need_is_loaded():
+    source = (
+        "import math\nA = 2\nB = A * 3\nC = open('x')\nraise SystemExit\n\n"
+        "def f():\n    return B + math.floor(1.5)\n\ndef g():\n    return D"
+    )
+    namespace, problems = loaded(source, wanted=["f"])
+    assert namespace["f"]() == 7 and not problems
+    assert "g" not in namespace and "C" not in namespace
+
+
+def test_a_later_definition_replaces_an_earlier_one_and_magics_are_left_out():
+    namespace, problems = loaded(
+        "%matplotlib inline\n!ls\ndef f():\n    return 1", "def f():\n    return 2", wanted=["f"]
+    )
+    assert namespace["f"]() == 2 and not problems
+
+
+def test_a_cell_that_cannot_be_read_costs_what_it_defines():
+    namespace, problems = loaded("def f(:\n", "def g():\n    return 3", "x = " + "(" * 5000, wanted=["f", "g"])
+    assert "f" not in namespace and namespace["g"]() == 3
+    assert len(problems) == 2 and "a cell could not be read" in problems[0]
+
+
+def test_a_definition_that_fails_is_told_and_the_rest_goes_on():
+    namespace, problems = loaded("import no_such_module\n\ndef f():\n    return no_such_module", wanted=["f"])
+    assert "f" in namespace and "ModuleNotFoundError" in problems[0]
+
+
+# ---- what students' code could do ----
+
+
+@pytest.fixture(scope="module")
+def box(bubblewrap):
+    with Sandbox(LIMITS) as box:
+        yield box
+
+
+def ask(box, source, *args, name="f"):
+    with box.question([GOOD, source], ["good", name]) as functions:
+        return functions[name](*args)
+
+
+def still_good(box):
+    return ask(box, "", 4, name="good") == 5
+
+
+def test_a_function_answers_with_tensors_networks_and_numbers(box):
+    assert ask(box, "def f(x, *, by=2):\n    return {'double': x * by, 'n': len(x)}", torch.arange(3))["n"] == 3
+    narrow = ask(box, "def f(net):\n    net.conv1.weight.data.zero_()\n    return net", bd.SmallCNN(width=2))
+    assert not narrow.conv1.weight.any()
+
+
+def test_what_it_raises_comes_back_as_that_with_the_line(box):
+    with pytest.raises(ValueError, match=r"f: ValueError: a limit of 3 \(line 3 of its cell\)") as caught:
+        ask(box, "def f():\n    x = 3\n    raise ValueError(f'a limit of {x}')")
+    assert isinstance(caught.value, Raised)
+
+
+@pytest.mark.parametrize(
+    "raising",
+    [
+        "assert False, 'theirs'", "raise SystemExit(0)", "raise KeyboardInterrupt",
+        "raise type('Odd', (Exception,), {})",
+        "raise type('Bad', (Exception,), {'__str__': lambda self: 1 / 0})()", "b'\\xff'.decode()",
+    ],
+)  # fmt: skip
+def test_no_exception_of_theirs_is_one_of_ours(box, raising):
+    with pytest.raises(Raised) as caught:
+        ask(box, f"def f():\n    {raising}")
+    assert not isinstance(caught.value, AssertionError) and still_good(box)
+
+
+def test_a_missing_function_is_told_with_what_could_not_be_read(box):
+    with pytest.raises(NameError, match=r"there is no function f; a cell could not be read: .*line 1"):
+        ask(box, "def f(:")
+
+
+REACH = {
+    "the network": "import socket\n\ndef f():\n    socket.create_connection(('127.0.0.1', {port}), timeout=1)",
+    "another process": "import os\n\ndef f():\n    os.kill({pid}, 0)",
+    "the project": "import os\n\ndef f():\n    open({here!r}).read()",
+    "a submission": "def f():\n    open({other!r}).read()",
+    "the system": "def f():\n    open('/usr/x', 'w')",
+    "the folder above": "def f():\n    open('/x', 'w')",
+    "shared memory": "def f():\n    open('/dev/shm/x', 'w')",
+    "the library": "import badnets_lib\n\ndef f():\n    open(badnets_lib.__file__, 'a')",
+    "a password": "def f():\n    return open('/etc/passwd').read()",
+    "the grader's variables": "import os\n\ndef f():\n    return os.environ['SECRET_OF_THE_GRADER']",
+    "the worker's process": "import os\n\ndef f():\n    open(f'/proc/{{os.getppid()}}/mem', 'r+b').write(b'x')",
+}
+
+
+@pytest.mark.parametrize("what", REACH)
+def test_it_reaches_nothing(box, what, tmp_path, monkeypatch):
+    monkeypatch.setenv("SECRET_OF_THE_GRADER", "42")
+    other = tmp_path / "ann.ipynb"
+    other.write_text("answers")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        places = {"port": server.getsockname()[1], "pid": os.getpid(), "here": __file__, "other": str(other)}
+        with pytest.raises((OSError, KeyError)):
+            ask(box, REACH[what].format(**places))
+    assert still_good(box)
+
+
+def test_the_checks_are_not_in_there(box):
+    walk = "[os.path.join(a, n) for p in sys.path for a, _, ns in os.walk(p) if 'site-p' not in a for n in ns]"
+    found = ask(box, f"import os, sys\n\ndef f():\n    return {walk}")
+    assert any(name.endswith("inside/worker.py") for name in found)
+    assert not [name for name in found if "master" in name or "grading" in name or "assignments" in name]
+
+
+LINK = (
+    "import gc, pickle, socket, struct\n\ndef f():\n"
+    "    link = next(o for o in gc.get_objects() if isinstance(o, socket.socket) and o.fileno() > 0)\n"
+)
+
+LOST = {
+    "a hard exit": ("import os\n\ndef f():\n    os._exit(0)", "the process ended"),
+    "a crash": ("import ctypes\n\ndef f():\n    ctypes.string_at(0)", "the process ended"),
+    "an endless loop": ("def f():\n    while True:\n        pass", f"no answer within {SECONDS} seconds"),
+    "a sleeper that refuses to go": (
+        "import signal, time\n\ndef f():\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n    time.sleep(99)",
+        f"no answer within {SECONDS} seconds",
+    ),
+    "a huge reply": (
+        f"{LINK}    link.sendall(struct.pack('>I', 2**31))\n    return 1",
+        "a reply of 2,147,483,648 bytes; 33,554,432 are allowed",
+    ),
+    "a malformed reply": (
+        f"{LINK}    link.sendall(b'\\0\\0\\0\\4junk')\n    return 1",
+        "a reply that cannot be read",
+    ),
+    "a pickle as a reply": (
+        f"{LINK}    data = pickle.dumps(print)\n    link.sendall(struct.pack('>I', len(data)) + data)\n    return 1",
+        "a reply that cannot be read",
+    ),
+    "a murdered worker": ("import os\n\ndef f():\n    os.kill(os.getppid(), 9)\n    os._exit(1)", "the process ended"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_no_answer_costs_the_question_only(box, what):
+    source, why = LOST[what]
+    start = time.monotonic()
+    with pytest.raises(Lost, match=why):
+        ask(box, source)
+    assert time.monotonic() - start < SECONDS + 30  # it ends by itself; how fast is no test's business
+    assert still_good(box)
+
+
+HOGS = {
+    "memory": "def f():\n    return len(bytearray(2**31))",
+    "memory, bit by bit": "def f():\n    held = []\n    while True:\n        held.append(bytearray(2**24))",
+    "processes": "import os\n\ndef f():\n    while True:\n        os.fork()",
+    "processes that leave the group": (
+        "import os\n\ndef f():\n    while True:\n        if os.fork() == 0:\n            os.setsid()"
+    ),
+    "threads": "from threading import Event, Thread\n\ndef f():\n    while True:\n        Thread(target=Event().wait).start()",
+    "the disk": "def f():\n    for n in range(99):\n        open(f'/tmp/{n}', 'wb').write(bytes(2**20))",
+    "files": "def f():\n    held = [open('/dev/null') for _ in range(10_000)]",
+    "a reply beyond the limit": "def f():\n    return 'x' * 2**26",
+    "a deep reply": "def f():\n    x = []\n    for _ in range(10**5):\n        x = [x]\n    return x",
+    "an endless text of an error": "def f():\n    raise ValueError('x' * 10**8)",
+}
+
+
+@pytest.mark.parametrize("what", HOGS)
+def test_a_hog_meets_its_limit(box, what):
+    with pytest.raises((Lost, Raised)) as caught:
+        ask(box, HOGS[what])
+    assert len(str(caught.value)) < 1000 and still_good(box)
+
+
+def test_what_one_question_changes_the_next_does_not_see(box):
+    spoil = (
+        "import os, torch\n\ndef f():\n    torch.equal = lambda *_: True\n    os.mkdir('/tmp/folder')\n"
+        "    return open('/tmp/note', 'w').write('x')"
+    )
+    assert ask(box, spoil) == 1
+    look = "import os, torch\n\ndef f():\n    return os.listdir('/tmp'), torch.equal(torch.ones(1), torch.zeros(1))"
+    assert ask(box, look) == ([], False)
+
+
+def test_objects_that_equal_everything_do_not_cross(box):
+    with pytest.raises(Raised, match="Always does not cross"):
+        ask(box, "class Always:\n    __eq__ = lambda self, other: True\n\ndef f():\n    return Always()")
+    sly = (
+        "import torch\n\nclass Sly(torch.Tensor):\n    __eq__ = lambda self, other: True\n\n"
+        "def f():\n    return torch.ones(2).as_subclass(Sly)"
+    )
+    assert type(ask(box, sly)) is torch.Tensor
+
+
+# ---- without a sandbox ----
+
+
+def test_without_bubblewrap_it_refuses(monkeypatch):
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
+    with pytest.raises(NoSandbox, match=r"bubblewrap .* is not installed.*UNSAFE=1"):
+        sandbox.check_available()
+
+
+def test_a_bubblewrap_that_does_not_work_is_told(monkeypatch, tmp_path):
+    (tmp_path / "bwrap").write_text("#!/bin/sh\necho no namespaces here >&2\nexit 1\n")
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(NoSandbox, match="does not work on this machine: no namespaces here"):
+        sandbox.check_available()
+
+
+def test_unsafe_runs_the_same_without_it():
+    with Sandbox(LIMITS, unsafe=True) as box:
+        assert still_good(box)
+        with pytest.raises(Lost, match="the process ended"):
+            ask(box, LOST["a hard exit"][0])
+        assert still_good(box)
+
+
+def test_nothing_is_left_running(box):
+    assert still_good(box)
+    process = box._process
+    box.stop()
+    assert process.poll() is not None and still_good(box)
