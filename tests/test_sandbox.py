@@ -85,7 +85,7 @@ def message(text, rest=b""):
     return len(text).to_bytes(4, "big") + text.encode() + rest
 
 
-WIDE = '{"dict": [{"list": ["name", "SmallCNN"]}, {"list": ["width", 100000]}]}'
+WIDE = '{"network": {"list": [{"dict": [{"list": ["name", "SmallCNN"]}, {"list": ["width", 100000]}]}, 0]}}'
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,10 @@ WIDE = '{"dict": [{"list": ["name", "SmallCNN"]}, {"list": ["width", 100000]}]}'
         message('{"tensor": ["float32", [-1]]}'), message('{"tensor": ["object", [1]]}', b"1234"), message("[1, 2]"),
         message('{"tensor": ["float32", [1.0]]}', b"1234"), message('{"tensor": ["float32", [1]]}', b"12345"),
         message('{"tensor": ["uint8", [' + "1, " * 99 + "1]]}", b"1"), message("1", b"extra"), b"\xff" * 100,
-        message('{"network": {"list": [%s, 0]}}' % WIDE),
+        message(WIDE),
         message('{"network": {"list": [1, 2]}}'), message('{"proportion": {"list": [5, 3]}}'),
-        message('{"dict": [{"list": [{"list": []}, 1]}]}'), message("9" * 10_000), message('{"list": 5}'), message("{}"),
+        message('{"dict": [{"list": [{"list": []}, 1]}]}'), message("9" * 10_000), message('{"list": 5}'),
+        message("{}"),
     ],
 )  # fmt: skip
 def test_bytes_that_are_no_message_are_refused(data):
@@ -270,7 +271,7 @@ HOGS = {
     "processes that leave the group": (
         "import os\n\ndef f():\n    while True:\n        if os.fork() == 0:\n            os.setsid()"
     ),
-    "threads": "from threading import Event, Thread\n\ndef f():\n    while True:\n        Thread(target=Event().wait).start()",
+    "threads": "import threading as t\n\ndef f():\n    while True:\n        t.Thread(target=t.Event().wait).start()",
     "the disk": "def f():\n    for n in range(99):\n        open(f'/tmp/{n}', 'wb').write(bytes(2**20))",
     "files": "def f():\n    held = [open('/dev/null') for _ in range(10_000)]",
     "a reply beyond the limit": "def f():\n    return 'x' * 2**26",

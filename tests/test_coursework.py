@@ -1,0 +1,409 @@
+"""Masters, submissions, marks and their files, on a made assignment of three questions."""
+
+import csv
+import io
+import json
+import os
+
+import pytest
+
+from coursework import __main__ as command, grading, masters, outputs, submissions
+from coursework.grading import Grader, Mark, grade_all
+from coursework.masters import Master
+from coursework.sandbox import Limits
+from coursework.submissions import Submission
+from coursework.variants import MASTERS, Variant
+
+GIVEN = {"grade": False, "solution": False, "locked": True}
+SOLUTION = {"grade": False, "solution": True, "locked": False}
+CHECK = {"grade": True, "solution": False, "locked": True}
+WRITTEN = {"grade": True, "solution": True, "locked": False}
+
+
+def cell(source, name=None, kind="code", **about):
+    made = {"cell_type": kind, "id": (name or "text"), "metadata": {}, "source": source.splitlines(keepends=True)}
+    if name:
+        made["metadata"]["nbgrader"] = about | {"grade_id": name, "schema_version": 3, "task": False, "cell_type": kind}
+    return made | ({"outputs": [], "execution_count": 1} if kind == "code" else {})
+
+
+def solved(name, body):
+    return f'def {name}(x):\n    """What is asked."""\n    ### BEGIN SOLUTION\n    {body}\n    ### END SOLUTION'
+
+
+def checked(name, hidden):
+    return f"assert {name}(1) > 0, 'too small'\n### BEGIN HIDDEN TESTS\n{hidden}\n### END HIDDEN TESTS"
+
+
+CELLS = [
+    cell("# Assignment 0. Three functions", kind="markdown"),
+    cell("print('not given: no metadata')"),
+    cell("import torch\n\nBASE = 1", "imports", **GIVEN),
+    cell(MASTERS.code(), "parameters", **GIVEN),
+    cell(solved("add", "return x + BASE"), "add", **SOLUTION),
+    cell(checked("add", "assert add(SEED) == SEED + 1, 'one more'"), "check-add", points=1, **CHECK),
+    cell(solved("scale", "return x * SIZE"), "scale", **SOLUTION),
+    cell(checked("scale", "assert scale(3) == 3 * SIZE, 'SIZE times'"), "check-scale", points=2, **CHECK),
+    cell(solved("mean", "return torch.full((2,), float(x)).mean()"), "mean", **SOLUTION),
+    cell(checked("mean", "assert mean(5).shape == () and mean(5) == 5"), "check-mean", points=4, **CHECK),
+    cell("### BEGIN SOLUTION\n**Levels.** 1: good.\n### END SOLUTION", "words", "markdown", points=3, **WRITTEN),
+]
+NOTEBOOK = {"cells": CELLS, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+ALL = {"check-add": 1, "check-scale": 2, "check-mean": 4}
+
+
+def made(folder, notebook=NOTEBOOK):
+    folder.mkdir(exist_ok=True)
+    (folder / "master.ipynb").write_text(json.dumps(notebook))
+    return Master(folder)
+
+
+@pytest.fixture(scope="module")
+def master(tmp_path_factory):
+    return made(tmp_path_factory.mktemp("assignments") / "0_three")
+
+
+@pytest.fixture(scope="module")
+def grader(master, bubblewrap):
+    return Grader(master, Variant(seed=11), limits=Limits(seconds=2))
+
+
+@pytest.fixture
+def hand_in(tmp_path, master):
+    """Writes a solution as somebody's submission: some cells' code replaced, None deletes a cell, and more cells."""
+
+    def write(student="ann", name="0_three.ipynb", *, more=(), metadata=None, **changes):
+        notebook = master.solution(MASTERS)
+        for entry in list(notebook["cells"]):
+            about = entry["metadata"].get("nbgrader", {}).get("grade_id", "").replace("-", "_")
+            if about in changes and changes[about] is None:
+                notebook["cells"].remove(entry)
+            elif about in changes:
+                entry["source"] = changes[about].splitlines(keepends=True)
+        notebook["cells"] += [cell(source) for source in more]
+        notebook["metadata"] |= metadata or {}
+        path = tmp_path / "handed" / student / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(notebook))
+        return Submission(student, (path,))
+
+    return write
+
+
+def points(marks):
+    return {mark.check: mark.points for mark in marks.marks}
+
+
+def why(marks, check):
+    return next(mark.message for mark in marks.marks if mark.check == check)
+
+
+# ---- masters ----
+
+
+def test_a_students_notebook_has_neither_solutions_nor_hidden_checks(master):
+    notebook = master.student(MASTERS)
+    text = json.dumps(notebook)
+    assert "BEGIN" not in text and "x + BASE" not in text and "one more" not in text and "Levels" not in text
+    code = {c["id"]: masters.source(c) for c in notebook["cells"]}
+    assert code["add"] == 'def add(x):\n    """What is asked."""\n    # YOUR CODE HERE\n    raise NotImplementedError'
+    assert code["check-add"] == "assert add(1) > 0, 'too small'" and code["words"] == "YOUR ANSWER HERE"
+    assert all(
+        c["outputs"] == [] and c["execution_count"] is None for c in notebook["cells"] if c["cell_type"] == "code"
+    )
+
+
+def test_a_teachers_notebook_has_them(master):
+    text = json.dumps(master.solution(MASTERS))
+    assert "x + BASE" in text and "one more" in text and "Levels" in text and "BEGIN SOLUTION" not in text
+
+
+def test_a_variant_replaces_the_numbers_everywhere(master):
+    variant = Variant.draw(2027)
+    assert variant == Variant.draw(2027) and variant != MASTERS
+    for notebook in (master.student(variant), master.solution(variant)):
+        assert {masters.source(c) for c in notebook["cells"] if c["id"] == "parameters"} == {variant.code()}
+        assert notebook["metadata"]["badnets"] == {"assignment": "0_three", "variant": 2027}
+    names = {}
+    exec(variant.code(), names)
+    assert names["SIZE"] == variant.size and names["RATE"] == variant.rate and names["SEED"] == 0
+
+
+def test_variants_differ_in_every_number():
+    drawn = [Variant.draw(number) for number in range(200)]
+    for name, least in {"size": 3, "corner": 4, "value": 3, "target": 10, "rate": 4}.items():
+        assert len({getattr(variant, name) for variant in drawn}) >= least
+    with pytest.raises(ValueError, match="at least 0; got -1"):
+        Variant.draw(-1)
+
+
+def test_a_master_with_a_name_twice_or_without_its_numbers_is_refused(tmp_path):
+    for cells in (CELLS + CELLS[-1:], [c for c in CELLS if c["id"] != "parameters"]):
+        with pytest.raises(ValueError, match="every grade_id once, and one of them 'parameters'"):
+            made(tmp_path, NOTEBOOK | {"cells": cells})
+
+
+def test_a_check_knows_which_functions_it_needs(master):
+    assert {check.name: check.needs for check in master.checks} == {
+        "check-add": ["add"], "check-scale": ["scale"], "check-mean": ["mean"],
+    }  # fmt: skip
+
+
+# ---- marks ----
+
+
+def test_the_solution_gets_all_and_the_students_version_nothing(grader, hand_in, master):
+    assert points(grader.grade(hand_in())) == ALL
+    stubs = hand_in("bob")
+    stubs.files[0].write_text(json.dumps(master.student(MASTERS)))
+    marks = grader.grade(stubs)
+    assert marks.points == 0 and marks.possible == 7 and "NotImplementedError" in why(marks, "check-add")
+
+
+WRONG = {
+    "passes the visible check": "def add(x):\n    return 2",
+    "syntax error": "def add(x):\n    return x +",
+    "exception": "def add(x):\n    return 1 / 0",
+    "exit": "import sys\n\ndef add(x):\n    sys.exit(0)",
+    "hard exit": "import os\n\ndef add(x):\n    os._exit(0)",
+    "endless loop": "def add(x):\n    while True:\n        pass",
+    "memory hog": "def add(x):\n    return len(bytearray(2**34))",
+    "fork bomb": "import os\n\ndef add(x):\n    while True:\n        os.fork()",
+    "disk filler": "def add(x):\n    f = open('/tmp/x', 'wb')\n    while True:\n        f.write(bytes(2**20))",
+    "huge reply": "def add(x):\n    return 'x' * 2**26",
+    "no number": "def add(x):\n    return None",
+    "not a number": "def add(x):\n    return float('nan')",
+    "equal to everything": "class E:\n    __eq__ = __gt__ = lambda *_: True\n\ndef add(x):\n    return E()",
+    "patched asserts": "import builtins\n\ndef add(x):\n    builtins.AssertionError = Exception\n    return 5",
+    "fails to load": "def add(x, y=1 / 0):\n    return x",
+    "deleted": None,
+}
+
+
+@pytest.mark.parametrize(("one", "other"), zip(list(WRONG)[::2], list(WRONG)[1::2], strict=True))
+def test_a_wrong_answer_costs_its_own_points(grader, hand_in, one, other):
+    """Two in one submission, with a right answer between them."""
+    marks = grader.grade(hand_in(add=WRONG[one], mean=WRONG[other] and WRONG[other].replace("add", "mean")))
+    assert points(marks) == {"check-add": 0, "check-scale": 2, "check-mean": 0}
+    assert why(marks, "check-add") and why(marks, "check-mean")
+
+
+def test_checks_and_numbers_are_not_the_students_to_change(grader, hand_in):
+    eased = hand_in(check_scale="pass", parameters="SIZE = 0", scale="def scale(x):\n    return x * SIZE")
+    assert points(grader.grade(eased)) == ALL
+    gone = hand_in(check_scale=None, parameters=None, imports=None)
+    assert points(grader.grade(gone)) == ALL
+    false = hand_in(check_scale="pass", scale="def scale(x):\n    return x")
+    assert points(grader.grade(false)) == ALL | {"check-scale": 0}
+
+
+def test_the_last_of_duplicated_cells_counts(grader, hand_in):
+    assert points(grader.grade(hand_in(more=["def add(x):\n    return x"]))) == ALL | {"check-add": 0}
+    assert points(grader.grade(hand_in(add="def add(x):\n    return x", more=["def add(x):\n    return x + 1"]))) == ALL
+
+
+def test_training_cells_do_not_run_again(grader, hand_in):
+    marks = grader.grade(
+        hand_in(more=["import time\ntime.sleep(60)\nfor _ in range(10**12):\n    pass\nraise SystemExit"])
+    )
+    assert points(marks) == ALL and marks.seconds < 60
+
+
+def test_the_seed_is_a_secret(grader, hand_in):
+    guess = "def add(x):\n    return {0: 1, 1: 2}.get(x, 0)"  # right for the seed that students see
+    assert points(grader.grade(hand_in(add=guess))) == ALL | {"check-add": 0}
+
+
+# ---- what is handed in ----
+
+
+def nested(levels):
+    return '{"cells": ' + "[" * levels + "]" * levels + "}"
+
+
+NOT_NOTEBOOKS = {
+    "empty": b"",
+    "a zip": b"PK\x03\x04" + b"\0" * 1000,
+    "text": b"not a notebook",
+    "no cells": b"{}",
+    "cells of another kind": b'{"cells": [1, 2]}',
+    "a list": b"[]",
+    "deep JSON": nested(100_000).encode(),
+    "a long number": b'{"cells": [' + b"9" * 10_000 + b"]}",
+    "no source": b'{"cells": [{"cell_type": "code"}]}',
+    "not UTF-8": b'{"cells": "\xff"}',
+}
+
+
+@pytest.mark.parametrize("what", NOT_NOTEBOOKS)
+def test_what_is_no_notebook_gets_nothing_and_a_reason(grader, hand_in, what):
+    submission = hand_in()
+    submission.files[0].write_bytes(NOT_NOTEBOOKS[what])
+    marks = grader.grade(submission)
+    assert marks.points == 0 and marks.possible == 7 and "is not a notebook" in marks.problem
+
+
+def test_a_notebook_without_code_gets_nothing(grader, hand_in):
+    submission = hand_in()
+    submission.files[0].write_text(json.dumps(NOTEBOOK | {"cells": []}))
+    marks = grader.grade(submission)
+    assert marks.points == 0 and not marks.problem and "there is no function add" in why(marks, "check-add")
+
+
+def test_links_pipes_and_large_files_are_not_opened(grader, hand_in, tmp_path):
+    link, pipe, large = hand_in("link"), hand_in("pipe"), hand_in("large")
+    other = hand_in("other").files[0]
+    for submission in (link, pipe):
+        submission.files[0].unlink()
+    link.files[0].symlink_to(other)
+    os.mkfifo(pipe.files[0])
+    os.truncate(large.files[0], submissions.LARGEST + 1)  # a hole: it takes no space
+    assert "not an ordinary file" in grader.grade(link).problem
+    assert "not an ordinary file" in grader.grade(pipe).problem
+    assert "16,777,217 bytes; 16,777,216 are allowed" in grader.grade(large).problem
+
+
+def test_much_code_is_refused(grader, hand_in):
+    assert "characters of code; 524,288 are allowed" in grader.grade(hand_in(more=["x = 1\n" * 100_000])).problem
+
+
+def test_another_assignment_or_variant_is_told(grader, hand_in):
+    for about in ({"assignment": "0_three", "variant": 3}, {"assignment": "9_nine", "variant": 0}):
+        marks = grader.grade(hand_in(metadata={"badnets": about}))
+        assert (
+            f"this is {about['assignment']}, variant {about['variant']}; graded is 0_three, variant 0" == marks.problem
+        )
+    assert points(grader.grade(hand_in(metadata={"badnets": {}}))) == ALL
+
+
+def test_a_renamed_file_is_found(grader, hand_in, tmp_path):
+    hand_in("ann", "my answers (final) 2.ipynb")
+    (flat,) = hand_in("x").files
+    flat.rename(tmp_path / "handed" / "bob.ipynb")
+    flat.parent.rmdir()
+    ann, bob = submissions.find(tmp_path / "handed")
+    assert (ann.student, bob.student) == ("ann", "bob")
+    assert points(grader.grade(ann)) == points(grader.grade(bob)) == ALL
+
+
+def test_none_or_several_notebooks_are_told(grader, hand_in, tmp_path):
+    hand_in("ann", "a.ipynb"), hand_in("ann", "b.ipynb")
+    (tmp_path / "handed" / "bob").mkdir()
+    ann, bob = submissions.find(tmp_path / "handed")
+    assert grader.grade(ann).problem == "one notebook is expected; found a.ipynb, b.ipynb"
+    assert grader.grade(bob).problem == "one notebook is expected; found none"
+
+
+def test_a_folder_that_is_not_one_is_refused(tmp_path, hand_in):
+    with pytest.raises(ValueError, match="no folder"):
+        submissions.find(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds nothing"):
+        submissions.find(tmp_path / "empty")
+    path = hand_in("ann").files[0]
+    (path.parent.parent / "ann.ipynb").write_text("")
+    with pytest.raises(ValueError, match="several submissions of ann"):
+        submissions.find(path.parent.parent)
+
+
+# ---- a class ----
+
+
+def test_a_stopped_run_goes_on_where_it_was(grader, hand_in, tmp_path, monkeypatch):
+    found = [hand_in("ann"), hand_in("bob", add="def add(x):\n    return 2")]
+    first = grade_all(grader, found[:1], tmp_path / "kept")
+    graded = []
+    monkeypatch.setattr(Grader, "grade", lambda self, who: graded.append(who.student) or WHOLE(self, who))
+    second = grade_all(grader, found, tmp_path / "kept")
+    assert graded == ["bob"] and second[0] == first[0] and [marks.points for marks in second] == [7, 6]
+    hand_in("ann", add="def add(x):\n    return 2")  # handed in again
+    (tmp_path / "kept" / "bob.json").write_text('{"student": "bob", "points"')  # damaged
+    third = grade_all(grader, found, tmp_path / "kept")
+    assert sorted(graded) == ["ann", "bob", "bob"] and [marks.points for marks in third] == [6, 6]
+
+
+WHOLE = Grader.grade
+
+
+def test_the_seed_is_drawn_once_a_folder(tmp_path):
+    seed = grading.seed_of(tmp_path / "a")
+    assert grading.seed_of(tmp_path / "a") == seed != grading.seed_of(tmp_path / "b")
+
+
+def marked(master, **changes):
+    marks = tuple(Mark(name, float(most), float(most)) for name, most in ALL.items())
+    return grading.Marks(**{
+        "student": "ann", "marks": marks, "problem": "", "texts": {"words": "Because."}, "sandbox": "bubblewrap",
+        "seconds": 2.5, "key": "k",
+    } | changes)  # fmt: skip
+
+
+def test_the_table_has_a_line_a_student_and_no_formula(master):
+    lost = (Mark("check-add", 0.0, 1.0, "one more"), Mark("check-scale", 2.0, 2.0), Mark("check-mean", 4.0, 4.0))
+    text = outputs.table(master, [marked(master), marked(master, student="=1+1", marks=lost, sandbox="UNSAFE")])
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["points"] for row in rows] == ["7", "6"] and rows[1]["check-add"] == "0" and rows[0]["words"] == ""
+    assert rows[1]["student"] == "'=1+1" and [row["sandbox"] for row in rows] == ["bubblewrap", "UNSAFE"]
+
+
+def test_feedback_shows_a_students_text_as_text(master):
+    evil = (Mark("check-add", 0.0, 1.0, "a `b` | <img src=x>\n# heading"),)
+    text = outputs.feedback(master, marked(master, marks=evil, texts={}))
+    assert "| check-add | 0 of 1 | `a 'b' / <img src=x> # heading` |" in text
+    assert "| words | ? of 3 | written: no answer found |" in text
+
+
+def test_gradescope_gets_its_own_format(master):
+    results = outputs.gradescope(master, marked(master))
+    assert results["score"] == 7 == sum(test["score"] for test in results["tests"])
+    assert [test["max_score"] for test in results["tests"]] == [1, 2, 4] and results["tests"][0]["status"] == "passed"
+
+
+# ---- the command ----
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, master):
+    monkeypatch.setattr(masters, "ASSIGNMENTS", master.folder.parent)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_build_writes_both_notebooks_of_every_assignment(here, capsys):
+    command.main(["build", "--variant", "5"])
+    student = json.loads((here / "_build/coursework/variant-5/student/0_three.ipynb").read_text())
+    assert student["metadata"]["badnets"]["variant"] == 5
+    assert (here / "_build/coursework/variant-5/solution/0_three.ipynb").exists()
+    assert capsys.readouterr().out.count(".ipynb") == 2
+
+
+def test_grade_writes_marks_for_the_class(here, hand_in, bubblewrap, capsys):
+    hand_in("ann"), hand_in("bob", scale="def scale(x):\n    return x")
+    command.main(["grade", "0", "handed", "--out", "marks"])
+    rows = list(csv.DictReader((here / "marks/grades.csv").open()))
+    assert [(row["student"], row["points"]) for row in rows] == [("ann", "7"), ("bob", "5")]
+    assert "**5 of 7 points**" in (here / "marks/feedback/bob.md").read_text()
+    assert json.loads((here / "marks/gradescope/bob/results.json").read_text())["score"] == 5
+    assert "2 submissions: marks/grades.csv" in capsys.readouterr().out
+
+
+def test_unsafe_is_on_record(here, hand_in):
+    hand_in("ann")
+    command.main(["grade", "0", "handed", "--out", "marks", "--unsafe"])
+    assert (
+        "UNSAFE" in (here / "marks/grades.csv").read_text()
+        and "without a sandbox" in (here / "marks/feedback/ann.md").read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (["grade", "9", "handed"], "no one assignment is called '9'; there are 0_three"),
+        (["grade", "0", "nowhere"], "no folder nowhere"),
+        (["build", "--variant", "-3"], "at least 0; got -3"),
+    ],
+)
+def test_a_mistake_is_one_line(here, given, why):
+    with pytest.raises(SystemExit, match=why):
+        command.main(given)
