@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8000
+VARIANT ?= 0
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
@@ -15,7 +16,7 @@ export TQDM_DISABLE := 1
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help book site serve record pages test lint results results-check lab bench clean
+.PHONY: help book site serve record pages test lint results results-check lab bench assignments grade clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -56,6 +57,12 @@ lab: $(FULL) ## train and export what the browser lab shows (minutes)
 
 bench: $(FULL) ## measure the library's speed on this machine (RECORD=1 puts it on the status page)
 	$(BIN)/python tools/bench.py $(if $(RECORD),--json tools/bench.json)
+
+assignments: $(FULL) ## write the coursework's notebooks for students and teachers (VARIANT=2027 for a cohort's own numbers)
+	$(BIN)/python -m coursework build --variant $(VARIANT)
+
+grade: $(FULL) ## grade a folder of submissions (ASSIGNMENT=2 FROM=folder; VARIANT as handed out; needs bubblewrap)
+	$(BIN)/python -m coursework grade "$(ASSIGNMENT)" "$(FROM)" --variant $(VARIANT) $(if $(UNSAFE),--unsafe)
 
 clean: ## remove what was built (not the environment, nor the finished cells of sweeps)
 	@test ! -d _build || find _build -mindepth 1 -maxdepth 1 ! -name sweeps -exec rm -rf {} +

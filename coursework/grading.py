@@ -94,10 +94,10 @@ class Grader:
             check_available()
         self.master, self.variant, self.limits, self.unsafe = master, variant, limits, unsafe
         self.given = master.given(variant)
-        self._shared: dict[str, Any] = {"__name__": master.name}
+        self.shared: dict[str, Any] = {"__name__": master.name}
         for code in self.given:
-            exec(compile(code, f"{master.name}: given", "exec"), self._shared)
-        self._shared |= variant.names()
+            exec(compile(code, f"{master.name}: given", "exec"), self.shared)
+        self.shared |= variant.names()
 
     def grade(self, submission: Submission) -> Marks:
         """The marks of one submission, whatever it is."""
@@ -134,7 +134,7 @@ class Grader:
         """Run one check; its points if nothing stops it."""
         try:
             with sandbox.question([*self.given, *sources], check.needs) as functions:
-                exec(compile(check.code, check.name, "exec"), self._shared | functions)
+                exec(compile(check.code, check.name, "exec"), self.shared | functions)
         except AssertionError as error:
             return Mark(check.name, 0.0, check.points, str(error)[:TOLD] or "a condition of this check does not hold")
         except (Lost, Malformed) as error:

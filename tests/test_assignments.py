@@ -1,0 +1,182 @@
+"""Four proofs for every assignment, and that no solution or hidden check is in what students can read.
+
+1. The teacher's notebook runs to its end. 2. The students' notebook fails exactly in its check cells.
+3. The solution gets all points and the students' version none. 4. Every wrong answer that is committed
+passes the visible checks and loses exactly its own points.
+"""
+
+import json
+import re
+from fnmatch import fnmatch
+
+import pytest
+from project import ROOT, settings
+
+from coursework import masters
+from coursework.grading import Grader
+from coursework.masters import HIDDEN, MARKS, SOLUTION, Master, source
+from coursework.submissions import Submission
+from coursework.variants import MASTERS, Variant
+
+NAMES = [path.parent.name for path in sorted(masters.ASSIGNMENTS.glob("*/master.ipynb"))]
+ANSWERS = [
+    f"{path.parent.parent.name}/{path.stem}" for path in sorted(masters.ASSIGNMENTS.glob("*/wrong/*.py"))
+]  # fmt: skip
+VARIANT = Variant.draw(2027, seed=5)
+SETUP = "# Setup, the same in every chapter"
+
+
+def assignment(name):
+    return Master(masters.ASSIGNMENTS / name)
+
+
+@pytest.fixture(scope="module")
+def graders(bubblewrap):
+    """One an assignment, made when it is first asked for: what a check needs may take a while."""
+    made = {}
+    return lambda name: made.setdefault(name, Grader(assignment(name), VARIANT))
+
+
+def failing(grader, notebook, *, hidden):
+    """The names of the cells that fail when a notebook is run from top to bottom."""
+    namespace, failed = dict(grader.shared), []
+    for cell in notebook["cells"]:
+        if cell["cell_type"] != "code" or masters.is_given(cell) or source(cell).startswith(SETUP):
+            continue
+        code = source(cell) if hidden else HIDDEN.sub("", source(cell))
+        try:
+            exec(compile(code, cell["id"], "exec"), namespace)
+        except Exception:
+            failed.append(cell["metadata"].get("nbgrader", {}).get("grade_id", cell["id"]))
+    return failed
+
+
+def handed_in(path, notebook):
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+    return Submission(path.stem, (path,))
+
+
+def with_answer(notebook, code):
+    return notebook | {"cells": [*notebook["cells"], {"cell_type": "code", "metadata": {}, "source": code, "id": "w"}]}
+
+
+# ---- the four proofs ----
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_solution_passes(name, graders):
+    grader = graders(name)
+    assert failing(grader, grader.master.solution(VARIANT), hidden=True) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_students_version_fails_exactly_its_checks(name, graders):
+    grader = graders(name)
+    assert failing(grader, grader.master.student(VARIANT), hidden=False) == [c.name for c in grader.master.checks]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_solution_gets_all_points_and_the_students_version_none(name, graders, tmp_path):
+    grader = graders(name)
+    whole = grader.grade(handed_in(tmp_path / "teacher.ipynb", grader.master.solution(VARIANT)))
+    assert [mark for mark in whole.marks if mark.points != mark.possible] == [] and not whole.problem
+    stubs = grader.grade(handed_in(tmp_path / "student.ipynb", grader.master.student(VARIANT)))
+    assert stubs.points == 0 and stubs.possible == whole.possible
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_wrong_answer_loses_exactly_its_points(answer, graders, tmp_path):
+    name, wrong = answer.split("/")
+    grader = graders(name)
+    code = (masters.ASSIGNMENTS / name / "wrong" / f"{wrong}.py").read_text(encoding="utf-8")
+    loses = re.match(r"# loses: (.+)\n# \S", code)[1].split(", ")
+    notebook = with_answer(grader.master.solution(VARIANT), code)
+    order = sorted(notebook["cells"], key=lambda cell: masters.is_check(cell))  # the answer stands before the checks
+    assert failing(grader, notebook | {"cells": order}, hidden=False) == []
+    marks = grader.grade(handed_in(tmp_path / "wrong.ipynb", notebook))
+    assert [mark.check for mark in marks.marks if mark.points != mark.possible] == loses
+    assert all(mark.points in (0, mark.possible) for mark in marks.marks)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_check_is_lost_by_some_wrong_answer(name):
+    files = (masters.ASSIGNMENTS / name / "wrong").glob("*.py")
+    lost = {check for path in files for check in path.read_text().splitlines()[0].removeprefix("# loses: ").split(", ")}
+    assert lost == {check.name for check in assignment(name).checks}
+
+
+# ---- what an assignment must have ----
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_master_says_what_it_is_for_and_how_it_is_marked(name):
+    master = assignment(name)
+    opening = source(master.notebook["cells"][0])
+    machine, hand = sum(check.points for check in master.checks), sum(master.written.values())
+    assert "**After this assignment you can**" in opening and "**Time:**" in opening
+    assert f"**Points:** {machine:g} by machine, {hand:g} for" in opening
+    assert all(check.needs and check.points > 0 for check in master.checks)
+    parameters = [source(c) for c in master.notebook["cells"] if c["id"] == "parameters"]
+    assert parameters == [MASTERS.code()]
+    for cell in master.notebook["cells"]:
+        if masters.is_written(cell):
+            assert "**Levels.**" in source(cell) and source(cell).count("**Sample answer, ") >= 2
+    notes = (master.folder / "notes.md").read_text(encoding="utf-8")
+    for path in (master.folder / "wrong").glob("*.py"):
+        assert path.name in notes, f"notes.md does not name the typical mistake of {path.name}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_metadata_is_nbgraders(name):
+    for cell in assignment(name).notebook["cells"]:
+        about = cell["metadata"].get("nbgrader")
+        if about is None:
+            continue
+        assert about["schema_version"] == 3 and about["cell_type"] == cell["cell_type"] and about["task"] is False
+        assert {type(about[flag]) for flag in ("grade", "solution", "locked")} == {bool}
+        assert ("points" in about) == about["grade"]
+        assert re.fullmatch(r"[A-Za-z0-9_-]+", about["grade_id"])  # what nbgrader accepts
+        has = [flag for flag, pattern in (("solution", SOLUTION), ("hidden", HIDDEN)) if pattern.search(source(cell))]
+        assert has == (["solution"] if about["solution"] else ["hidden"] if about["grade"] else [])
+
+
+# ---- nothing leaks ----
+
+
+def secrets(name):
+    """What must not be found elsewhere: each solution and each hidden check, as one run of words."""
+    for cell in assignment(name).notebook["cells"]:
+        for pattern in (SOLUTION, HIDDEN):
+            for found in pattern.finditer(source(cell)):
+                yield plain(MARKS.sub("", found[0]))
+
+
+def plain(text):
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_solution_is_in_the_students_notebook(name):
+    master = assignment(name)
+    for variant in (MASTERS, VARIANT):
+        text = plain("\n".join(source(cell) for cell in master.student(variant)["cells"]))
+        assert "### BEGIN" not in text and "### END" not in text
+        assert not [secret for secret in secrets(name) if secret in text]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_solution_is_in_the_book_or_the_package(name):
+    """What is published: the book's sources, of which the site is made, and the files of the pip package."""
+    kinds = ("*.ipynb", "*.md", "*.py", "*.js", "*.json", "*.html", "*.yml")
+    for folder in (ROOT / "chapters", ROOT / "badnets_lib"):
+        for path in (path for kind in kinds for path in folder.rglob(kind)):
+            text = path.read_text(encoding="utf-8")
+            assert "BEGIN SOLUTION" not in text and "BEGIN HIDDEN" not in text, path
+            words = plain(text.replace("\\n", "\n").replace('",', "").replace('"', ""))
+            assert not [s for s in secrets(name) if len(s) > 60 and s.replace('"', "") in words], path
+
+
+def test_the_package_holds_the_library_only():
+    patterns = settings()["tool"]["setuptools"]["packages"]["find"]["include"]
+    packages = [path.parent.name for path in ROOT.glob("*/__init__.py")]
+    assert [name for name in packages if any(fnmatch(name, pattern) for pattern in patterns)] == ["badnets_lib"]
