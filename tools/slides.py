@@ -72,9 +72,8 @@ class Slide:
 
     def html(self, number: int) -> str:
         """The slide as the section that the address `#number` leads to."""
-        head = f'<h{self.level} id="h{number}">{self.heading}</h{self.level}>'
-        opening = f'<section class="{self.kind}" id="{number}" aria-labelledby="h{number}">'
-        return f"{opening}\n{head}\n{self.body}\n</section>"
+        head = f"<h{self.level}>{self.heading}</h{self.level}>"
+        return f'<section class="{self.kind}" id="{number}">\n{head}\n{self.body}\n</section>'
 
 
 def formula(source: str, options: dict[str, Any] | None = None) -> str:
