@@ -22,6 +22,7 @@ from pathlib import Path
 from execute import ChapterError, execute_all
 from project import CHAPTERS, ROOT, config, contents, notebooks, read_notebook
 from reference import reference_page
+from slides import write_decks
 from status import status_page
 
 GENERATED = ("reference.md", "status.md", "images/lesson.png")
@@ -116,6 +117,7 @@ def build_site(out: Path = ROOT, *, run: bool = False) -> Path:
     write_generated(source / "chapters", chapters)
     print("rendering the site", flush=True)
     site = render(source, out)
+    write_decks(site / "slides", chapters)
     for name, seconds in times.items():
         print(f"{name:30s} {seconds:6.1f} s")
     print(f"The site is in {site} ({time.perf_counter() - start:.0f} s). Look at it with `make serve`.")
