@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from build import SCHEMA, build_site
+from leaks import leaks
 from project import contents, site as address
 
 from badnets_lib.reports import schema
@@ -208,3 +209,7 @@ def test_the_measure_of_weight_can_fail(tmp_path: Path) -> None:
     (tmp_path / "a.js").write_text("x" * 10_000)
     (tmp_path / "b.png").write_bytes(bytes(10_000))
     assert 10_000 < weight(tmp_path, {"/a.js", "/b.png", "/absent"}) < 10_200
+
+
+def test_no_solution_of_the_coursework_is_published(site: Path) -> None:
+    assert list(leaks(site)) == []
