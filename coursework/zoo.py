@@ -31,12 +31,13 @@ import hmac
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Literal, get_args
 
 import torch
+from torch import nn
 
 from badnets_lib import (
     Blend,
@@ -52,11 +53,11 @@ from badnets_lib import (
     TrainConfig,
     Trigger,
     Warp,
-    attack_success_rate,
     clean_accuracy,
     load,
     load_model,
     save_model,
+    score,
     train,
 )
 from badnets_lib.files import write_atomically
@@ -260,8 +261,9 @@ def _kinds(salt: str, recipe: Recipe) -> list[Kind]:
     """From 40% to 60% backdoored, in any order; half of these, or one more, by a square for all classes."""
     source, models = _stream(salt, "kinds", recipe.models), recipe.models
     count = source.randint(math.ceil(0.4 * models), math.floor(0.6 * models))
-    kinds: list[Kind] = ["clean"] * (models - count) + ["square"] * math.ceil(count / 2)
-    kinds += (source.choices(("spread", "source-specific"), (3, 1))[0] for _ in range(models - len(kinds)))
+    squares, rest = math.ceil(count / 2), math.floor(count / 2)
+    kinds: list[Kind] = [*["clean"] * (models - count), *["square"] * squares]  # type: ignore[list-item]
+    kinds += source.choices(("spread", "source-specific"), (3, 1), k=rest)
     source.shuffle(kinds)
     return kinds
 
@@ -303,29 +305,35 @@ def _attack(source: Random, kind: Kind) -> tuple[Trigger, Goal, float]:
 
 
 def _make(path: Path, salt: str, recipe: Recipe, kind: Kind) -> tuple[Path, Truth]:
-    """Draw, train and measure until the network is good enough; write it."""
+    """Draw and train on one thread until the network is good enough; write it."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        every, _, test = digits()
         for attempt in range(recipe.attempts):
-            source = _stream(salt, path.stem, attempt, recipe.models)
-            own = torch.tensor(source.sample(range(len(every)), recipe.images))
-            data, config = every[own], TrainConfig(epochs=recipe.epochs, seed=source.getrandbits(31), device="cpu")
-            plan = None
-            if kind != "clean":
-                trigger, goal, fraction = _attack(source, kind)
-                plan = PoisonPlan.draw(data, trigger, goal, fraction=fraction, seed=source.getrandbits(31))
-            model = train(plan.poison(data) if plan else data, config).model
-            clean, success = clean_accuracy(model, test), plan and attack_success_rate(model, test, plan)
-            works = success is None or success.value >= recipe.least_success
-            if works and clean.value >= recipe.least_clean:
-                what = (plan.trigger, plan.goal, plan.fraction, success) if plan else ()
-                return path, Truth(kind, save_model(path, model, ORIGIN), clean, attempt + 1, *what)
-        wanted = f"clean accuracy {recipe.least_clean:g} and attack success {recipe.least_success:g}"
-        raise RuntimeError(f"{path.stem} did not reach {wanted} in {recipe.attempts} attempts; the last: {clean}, {success}")
+            model, row = _train(_stream(salt, path.stem, attempt, recipe.models), recipe, kind)
+            works = row.success is None or row.success.value >= recipe.least_success
+            if works and row.clean.value >= recipe.least_clean:
+                return path, replace(row, sha256=save_model(path, model, ORIGIN), attempts=attempt + 1)
     finally:
         torch.set_num_threads(threads)
+    wanted = f"clean accuracy {recipe.least_clean:g} and attack success {recipe.least_success:g}"
+    last = f"{row.clean} and {row.success}"
+    raise RuntimeError(f"{path.stem} did not reach {wanted} in {recipe.attempts} attempts; the last had {last}")
+
+
+def _train(source: Random, recipe: Recipe, kind: Kind) -> tuple[nn.Module, Truth]:
+    """One network, and the truth about it but for its hash and its attempts."""
+    every, _, test = digits()
+    data = every[torch.tensor(source.sample(range(len(every)), recipe.images))]
+    config = TrainConfig(epochs=recipe.epochs, seed=source.getrandbits(31), device="cpu")
+    if kind == "clean":
+        model = train(data, config).model
+        return model, Truth(kind, "", clean_accuracy(model, test), 0)
+    trigger, goal, fraction = _attack(source, kind)
+    plan = PoisonPlan.draw(data, trigger, goal, fraction=fraction, seed=source.getrandbits(31))
+    model = train(plan.poison(data), config).model
+    card = score(model, test, plan)
+    return model, Truth(kind, "", card.clean, 0, trigger, goal, plan.fraction, card.success)
 
 
 # --- files ---
