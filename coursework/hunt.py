@@ -14,8 +14,11 @@ What is asked, and the most it is worth:
 - With what certainty: the mean cross-entropy of the probabilities, clipped to [0.01, 0.99]. Always 0.5 costs ln 2 and
   gives nothing, certainty where it is right gives 10 points.
 - By what trigger: the share of *square* backdoors whose trigger was found, times 10. Only these count, because only of
-  them is it known that a small mask and a pattern express them. A trigger is found if it names the true target, moves at
-  least 90% of the test digits of other classes to it, and its mask sums to at most 25 pixels. {MEASURED}
+  them is it known that a small mask and a pattern express them. A trigger is found if it names the true target, moves
+  at least 90% of the test digits of other classes to it, and its mask sums to at most 25 pixels. The true squares have
+  9 or 16. Measured on the practice zoo: Neural Cleanse reverses them with masks of {SQUARES}; on seven of its clean
+  networks, with 2.5 times the rounds and asked for 95% instead of 99%, it needed at least 29 for any label. At 80% of
+  the digits a universal adversarial pattern can do with 20: that is why 90% are asked for.
 
 Whoever is told a score can learn from it: a change of one probability changes the cross-entropy by an amount that tells
 the truth about that network. Score one submission per student, or tell the scores when the truth may be known.

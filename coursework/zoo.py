@@ -32,6 +32,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any, Literal, get_args
@@ -156,11 +157,12 @@ class Truth:
         """What `as_dict` gave."""
         made = dict(plain) | {"clean": Proportion(**plain["clean"])}
         if plain["trigger"]:
-            made |= {"trigger": from_spec(plain["trigger"]), "goal": Goal(**plain["goal"])}
+            made |= {"trigger": from_spec(plain["trigger"]), "goal": Goal(tuple(plain["goal"]["table"]))}
             made |= {"success": Proportion(**plain["success"])}
         return cls(**made)
 
 
+@cache
 def digits() -> tuple[ImageSet, ImageSet, ImageSet]:
     """(3,500 to train on, 500 that the students may trust, 1,000 to score on)."""
     every, test = load("mnist5k")
