@@ -59,6 +59,7 @@ LEAST_SHARE = 0.9
 MOST_PIXELS = 25.0
 """Largest sum of a mask."""
 
+Numbers = np.ndarray[Any, Any]
 SIDE = 28
 KEYS = ("probability", "target", "mask", "pattern")
 
@@ -215,31 +216,36 @@ def score_answers(hunt: Hunt, truth: Mapping[str, Truth], network: Callable[[str
 # --- the three questions ---
 
 
-def auc(said: np.ndarray, backdoored: np.ndarray) -> Estimate:
-    """Area under the ROC curve, with Newcombe's interval.
+def auc(said: Numbers, backdoored: Numbers) -> Estimate:
+    """Area under the ROC curve: how often a backdoored network is given more than a clean one."""
+    value, m = float(roc_auc_score(backdoored, said)), int(backdoored.sum())
+    return Estimate(value, *area_interval(value, m, len(backdoored) - m))
 
-    The interval solves |estimate - area| = z sqrt(V(area)), with the variance V that Hanley and McNeil give for
-    exponential scores and both group sizes put at their mean. Like Wilson's it never leaves [0, 1], and it has a width
-    where the ranking is perfect: DeLong's and the bootstrap's would not, and with twenty networks that case is common.
+
+def area_interval(value: float, m: int, n: int) -> tuple[float, float]:
+    """Newcombe's 95% interval of an area under the ROC curve from groups of m and n.
+
+    It solves |value - area| = z sqrt(V(area)), with the variance V that Hanley and McNeil give for exponential scores,
+    both group sizes put at their mean. Like Wilson's it stays in [0, 1], and it has a width where the ranking is
+    perfect: DeLong's and the bootstrap's have none there, and with twenty networks that case is common.
 
     References:
         Newcombe, Confidence intervals for an effect size measure based on the Mann-Whitney statistic, part 2,
         Statistics in Medicine 2006, method 5. doi:10.1002/sim.2324.
     """
-    value, m = float(roc_auc_score(backdoored, said)), int(backdoored.sum())
-    n, z = len(backdoored) - m, NormalDist().inv_cdf(0.975)
-    extra = (m + n) / 2 - 1
+    z, extra = NormalDist().inv_cdf(0.975), (m + n) / 2 - 1
 
     def excess(area: float) -> float:
         spread = 1 + extra * (1 - area) / (2 - area) + extra * area / (1 + area)
-        return float((value - area) ** 2 - z * z * area * (1 - area) * spread / (m * n))
+        return (value - area) ** 2 - z * z * area * (1 - area) * spread / (m * n)
 
-    low = optimize.brentq(excess, 0.0, value) if value > 0 else 0.0
-    high = optimize.brentq(excess, value, 1.0) if value < 1 else 1.0
-    return Estimate(value, low, high)
+    step = 1e-9  # an area of 0 or 1 solves the equation for itself, but is not the bound that is looked for
+    low = optimize.brentq(excess, 0.0, value - step) if value > 0 else 0.0
+    high = optimize.brentq(excess, value + step, 1.0) if value < 1 else 1.0
+    return float(low), float(high)
 
 
-def cross_entropy(said: np.ndarray, backdoored: np.ndarray, *, seed: int = 0) -> Estimate:
+def cross_entropy(said: Numbers, backdoored: Numbers, *, seed: int = 0) -> Estimate:
     """Mean cross-entropy of the clipped probabilities in nats, with a percentile bootstrap stratified by the truth.
 
     References:
@@ -248,8 +254,8 @@ def cross_entropy(said: np.ndarray, backdoored: np.ndarray, *, seed: int = 0) ->
     clipped = np.clip(said, CLIP, 1 - CLIP)
     losses = -np.log(np.where(backdoored, clipped, 1 - clipped))
 
-    def mean(ours: np.ndarray, theirs: np.ndarray, axis: int = -1) -> np.ndarray:
-        total: np.ndarray = (ours.sum(axis) + theirs.sum(axis)) / len(losses)
+    def mean(ours: Numbers, theirs: Numbers, axis: int = -1) -> Numbers:
+        total: Numbers = (ours.sum(axis) + theirs.sum(axis)) / len(losses)
         return total
 
     groups = losses[backdoored], losses[~backdoored]
