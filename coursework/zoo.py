@@ -3,19 +3,19 @@
 A zoo is two things that must stay apart. The public folder holds the weights and `zoo.json`; the students get
 it. The truth is one file elsewhere, for its owner alone: which network is backdoored, how, and how well it works.
 
-Everything about a network is drawn from HMAC-SHA256 of the salt, so the same salt gives the same zoo, at one
-thread per network on one kind of machine, and what is known of nine networks tells nothing of the tenth. The
-salt is as good as it is hard to guess: to test a guess costs one training, a few seconds. For a real course take
-`secrets.token_hex(16)`. The zoo of the salt "practice" is public by intent.
+Everything about a network is drawn from HMAC-SHA256 of the salt: the same salt gives the same zoo, at one thread per
+network on one kind of machine, and nobody can foresee a draw without it. The salt is as good as it is hard to guess: to
+test a guess costs little more than a forward pass. For a real course take `secrets.token_hex(16)` and keep it. The zoo
+of the salt "practice" is public by intent.
 
 What might give the truth away, and why it does not:
 
-- Files: one size, one architecture, one statement of origin, no index, no seed. At the end all are written anew
-  in the order of their names, so that neither times nor inodes tell which network took several attempts.
-- Training: both kinds see as many images for as many steps, and both must reach the same clean accuracy.
-- Training again: each network saw digits of its own, drawn from more than 2^256 ways, so that nobody who guesses a seed
-  can make its clean twin.
-- The number of backdoors is drawn, too: from 40% to 60%.
+- Files: one size, one architecture, one statement of origin, no index, no seed. At the end all are written anew in the
+  order of their names, so that their times do not tell which network took several attempts.
+- Training: both kinds see as many images for as many steps, and all must reach the same clean accuracy.
+- Training again: each network saw digits of its own, 3,000 of 3,500. Torch's generators start from 32 bits, which can
+  be tried out; this draw starts from 256, so nobody can train a clean twin and compare weights.
+- Numbers: from 40% to 60% are backdoored, and how many is drawn, too.
 
 Cost: {COST}
 
