@@ -17,7 +17,9 @@ What might give the truth away, and why it does not:
   be tried out; this draw starts from 256, so nobody can train a clean twin and compare weights.
 - Numbers: from 40% to 60% are backdoored, and how many is drawn, too.
 
-Cost: {COST}
+Cost: a zoo of 20 took 85 s on two cores (torch 2.13.0, CPU). In the practice zoo clean accuracy is 971 to 983 of 1,000,
+on average 978.0 of clean networks and 977.2 of backdoored ones, attack success 98.2% to 100%; no network needed a
+second attempt.
 
 References:
     Gu et al., BadNets, 2017. arXiv:1708.06733.

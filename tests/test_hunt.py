@@ -14,7 +14,7 @@ from torch import nn
 from badnets_lib import Blend, Checkerboard, Goal, ImageSet, Patch, Proportion
 from badnets_lib.defenses.neural_cleanse import NeuralCleanse, Reversed
 from badnets_lib.models import SmallCNN
-from coursework import baseline as b, hunt as h, zoo as z
+from coursework import answers as a, baseline as b, hunt as h, zoo as z
 
 NAMES = [f"model_{number:02}" for number in range(4)]
 ZOO = {"schema": 1, "zoo": "0123456789abcdef", "models": {name: {"file": f"{name}.safetensors"} for name in NAMES}}
@@ -38,7 +38,7 @@ def hunt_of(**entries):
 def test_an_honest_file_is_read_as_it_was_meant(tmp_path):
     mask = [[0.25 * (row == column) for column in range(28)] for row in range(28)]
     entry = {"probability": 1, "target": 3, "mask": mask, "pattern": ZEROS}
-    hunt = h.read_hunt(written(tmp_path, json.dumps(hunt_of(model_02=entry))), ZOO)
+    hunt = a.read_hunt(written(tmp_path, json.dumps(hunt_of(model_02=entry))), ZOO)
     assert hunt.zoo == ZOO["zoo"] and not hunt.problems and list(hunt.answers) == NAMES
     answer = hunt.answers["model_02"]
     assert (answer.probability, answer.target) == (1.0, 3)
@@ -73,22 +73,22 @@ HEAD = '{"zoo": "0123456789abcdef", "models": '
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path, content, message):
-    with pytest.raises(h.BadHunt, match=message) as error:
-        h.read_hunt(written(tmp_path, content), ZOO)
+    with pytest.raises(a.BadHunt, match=message) as error:
+        a.read_hunt(written(tmp_path, content), ZOO)
     assert len(str(error.value)) < 200 and "\n" not in str(error.value)
 
 
 def test_the_last_key_of_many_may_be_the_double_one(tmp_path):
     pairs = ",".join(f'"k{number}":0' for number in range(50_000))
-    with pytest.raises(h.BadHunt, match="the key 'k49999' twice"):
-        h.read_hunt(written(tmp_path, HEAD + "{" + pairs + ',"k49999":1}}'), ZOO)
+    with pytest.raises(a.BadHunt, match="the key 'k49999' twice"):
+        a.read_hunt(written(tmp_path, HEAD + "{" + pairs + ',"k49999":1}}'), ZOO)
 
 
 def test_a_missing_file_is_no_bad_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file"):
-        h.read_hunt(tmp_path / "hunt.json", ZOO)
+        a.read_hunt(tmp_path / "hunt.json", ZOO)
     with pytest.raises(FileNotFoundError, match="no file"):
-        h.read_hunt(tmp_path, ZOO)
+        a.read_hunt(tmp_path, ZOO)
 
 
 TRIGGER = {"probability": 0.9, "target": 3, "mask": ZEROS, "pattern": ZEROS}
@@ -125,7 +125,7 @@ TRIGGER = {"probability": 0.9, "target": 3, "mask": ZEROS, "pattern": ZEROS}
 )
 def test_a_bad_entry_counts_as_nothing_and_spoils_no_other(tmp_path, entry, message):
     content = json.dumps(hunt_of(model_01=entry, model_03=TRIGGER))
-    hunt = h.read_hunt(written(tmp_path, content), ZOO)
+    hunt = a.read_hunt(written(tmp_path, content), ZOO)
     (problem,) = hunt.problems
     assert problem.startswith("model_01: ") and problem.endswith("counted as probability 0.5 without a trigger")
     assert re.search(message, problem) and len(problem) < 250
@@ -137,7 +137,7 @@ def test_strangers_and_gaps_are_told_and_cost_nothing_else(tmp_path):
     plain = hunt_of()
     del plain["models"]["model_02"]
     plain["models"] |= {f"stranger {number}": 0 for number in range(1000)}
-    hunt = h.read_hunt(written(tmp_path, json.dumps(plain)), ZOO)
+    hunt = a.read_hunt(written(tmp_path, json.dumps(plain)), ZOO)
     assert list(hunt.answers) == NAMES and len(hunt.problems) == 7
     assert (
         hunt.problems[0] == "'stranger 0' is not in this zoo"
@@ -254,10 +254,10 @@ SQUARE[:, -4:, -4:] = 1
 
 
 def scored(answer=None, truth=TRUTH, said=(0.5, 0.5, 0.5, 0.5), network=lambda name: Bright(7)):
-    answers = {name: h.Answer(p) for name, p in zip(NAMES, said, strict=True)}
+    answers = {name: a.Answer(p) for name, p in zip(NAMES, said, strict=True)}
     if answer:
         answers["model_00"] = replace(answer, probability=said[0])
-    return h.score_answers(h.Hunt("z", answers), truth, network, spelt())
+    return h.score_answers(a.Hunt("z", answers), truth, network, spelt())
 
 
 def test_nothing_said_is_worth_exactly_nothing():
@@ -273,7 +273,7 @@ def test_nothing_said_is_worth_exactly_nothing():
 
 
 def test_the_truth_itself_is_worth_exactly_everything():
-    score = scored(h.Answer(1.0, 7, Reversed(SQUARE, SQUARE)), said=(1, 0, 0, 1))
+    score = scored(a.Answer(1.0, 7, Reversed(SQUARE, SQUARE)), said=(1, 0, 0, 1))
     assert score.points == {"ranking": 10.0, "certainty": 10.0, "triggers": 10.0} and score.total == 30
 
 
@@ -300,7 +300,7 @@ def with_mask(sum_of_mask):
     """The square, and a few pixels that do nothing, up to a given sum."""
     mask = SQUARE.clone()
     mask[0, 1:3, 1:11] = (sum_of_mask - 16) / 20
-    return h.Answer(0.9, 7, Reversed(mask, SQUARE))
+    return a.Answer(0.9, 7, Reversed(mask, SQUARE))
 
 
 def test_a_trigger_must_be_small_and_lead_to_the_true_target():
@@ -309,7 +309,7 @@ def test_a_trigger_must_be_small_and_lead_to_the_true_target():
     assert scored(replace(with_mask(20), target=6)).triggers == Proportion(0, 1), "works, but is named wrongly"
     assert scored(replace(with_mask(20), target=6), network=lambda name: Bright(6)).triggers == Proportion(0, 1)
     assert scored(with_mask(20), network=lambda name: Bright(6)).triggers == Proportion(0, 1), "does not work"
-    assert scored(h.Answer(0.9, 7)).triggers == Proportion(0, 1)
+    assert scored(a.Answer(0.9, 7)).triggers == Proportion(0, 1)
 
 
 @pytest.mark.parametrize(("moves", "found"), [(162, 1), (161, 0)])
@@ -336,7 +336,7 @@ def test_only_squares_count_and_no_other_network_is_asked():
         return Bright(7)
 
     answers = {name: with_mask(20) for name in NAMES}
-    score = h.score_answers(h.Hunt("z", answers), TRUTH, network, spelt())
+    score = h.score_answers(a.Hunt("z", answers), TRUTH, network, spelt())
     assert score.triggers == Proportion(1, 1) and asked == ["model_00"]
 
 
@@ -408,7 +408,7 @@ def test_a_margin_by_hand():
 def test_a_scan_of_a_zoo_is_a_file_that_can_be_scored(zoo, tmp_path):
     quick = NeuralCleanse(rounds=2, batches=1, batch_size=4)
     path = b.scan_zoo(zoo / "zoo", tmp_path / "hunt.json", scan=quick, jobs=1)
-    hunt = h.read_hunt(path, z.read_zoo(zoo / "zoo"))
+    hunt = a.read_hunt(path, z.read_zoo(zoo / "zoo"))
     assert not hunt.problems and all(answer.trigger is not None for answer in hunt.answers.values())
     assert h.score_hunt(path, zoo / "zoo", zoo / "truth.json").triggers.trials == 1
 
