@@ -26,7 +26,8 @@ from badnets_lib.files import write_atomically
 from badnets_lib.progress import track
 
 from .hunt import score_hunt
-from .zoo import Recipe, digits, make_zoo, read_zoo
+from .specimens import Recipe, digits
+from .zoo import make_zoo, read_zoo
 
 PRACTICE = "practice"
 """The salt of the zoo whose truth everybody may know."""

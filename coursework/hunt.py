@@ -35,7 +35,8 @@ from badnets_lib import ImageSet, Proportion, load_model, predict
 from badnets_lib.defenses.neural_cleanse import Reversed
 
 from .answers import Answer, Hunt, read_hunt
-from .zoo import Truth, digits, read_truth, read_zoo
+from .specimens import Truth, digits
+from .zoo import read_truth, read_zoo
 
 CLIP = 0.01
 """Probabilities are taken for no smaller and no larger than this allows: one wild guess costs ln 100, not infinity."""

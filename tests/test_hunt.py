@@ -14,7 +14,7 @@ from torch import nn
 from badnets_lib import Blend, Checkerboard, Goal, ImageSet, Patch, Proportion
 from badnets_lib.defenses.neural_cleanse import NeuralCleanse, Reversed
 from badnets_lib.models import SmallCNN
-from coursework import answers as a, baseline as b, hunt as h, zoo as z
+from coursework import answers as a, baseline as b, hunt as h, specimens as s, zoo as z
 
 NAMES = [f"model_{number:02}" for number in range(4)]
 ZOO = {"schema": 1, "zoo": "0123456789abcdef", "models": {name: {"file": f"{name}.safetensors"} for name in NAMES}}
@@ -237,8 +237,8 @@ def spelt(count=200):
 
 def truth_of(kind, target=7, trigger=None):
     if kind == "clean":
-        return z.Truth("clean", "", Proportion(98, 100), 1)
-    return z.Truth(
+        return s.Truth("clean", "", Proportion(98, 100), 1)
+    return s.Truth(
         kind, "", Proportion(98, 100), 1, trigger or Patch(), Goal.all_to_one(target, 10), 0.05, Proportion(9, 10)
     )
 
@@ -360,12 +360,12 @@ def zoo(tmp_path_factory):
     def untrained(source, recipe, kind):
         torch.manual_seed(source.getrandbits(31))
         attack = () if kind == "clean" else (Blend(), Goal.all_to_one(1, 10), 0.05, Proportion(95, 100))
-        return SmallCNN().eval(), z.Truth(kind, "", Proportion(97, 100), 0, *attack)
+        return SmallCNN().eval(), s.Truth(kind, "", Proportion(97, 100), 0, *attack)
 
     place = tmp_path_factory.mktemp("zoo")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(z, "_train", untrained)
-        z.make_zoo(place / "zoo", place / "truth.json", salt="a salt for tests", recipe=z.Recipe(models=4), jobs=1)
+        patched.setattr(z, "train_one", untrained)
+        z.make_zoo(place / "zoo", place / "truth.json", salt="a salt for tests", recipe=s.Recipe(models=4), jobs=1)
     return place
 
 
@@ -421,5 +421,5 @@ def test_the_committed_hunt_to_beat_is_of_the_present_code():
         plain["zoo"], h.Estimate(**plain["auc"]), h.Estimate(**plain["cross_entropy"]), Proportion(**plain["triggers"])
     )
     assert score.points == plain["points"] and score.total == plain["total"]
-    kinds = z._kinds(b.PRACTICE, z.Recipe())
+    kinds = s.draw_kinds(b.PRACTICE, s.Recipe())
     assert score.triggers.trials == kinds.count("square")

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -12,17 +12,17 @@ from safetensors import safe_open
 
 from badnets_lib import DamagedFile, Goal, Patch, Proportion, load_model, save_model, weights_hash
 from badnets_lib.models import SmallCNN
-from coursework import zoo as z
+from coursework import specimens as s, zoo as z
 
 SALT = "a salt for tests"
-TINY = z.Recipe(models=4, images=200, epochs=1, least_success=0.0, least_clean=0.0)
+TINY = s.Recipe(models=4, images=200, epochs=1, least_success=0.0, least_clean=0.0)
 
 
 def untrained(source, recipe, kind):
     """In place of a training: a network and a truth that are drawn, not made."""
     torch.manual_seed(source.getrandbits(31))
     attack = () if kind == "clean" else (Patch(), Goal.all_to_one(source.randrange(10), 10), 0.05, Proportion(95, 100))
-    return SmallCNN().eval(), z.Truth(kind, "", Proportion(97, 100), 0, *attack)
+    return SmallCNN().eval(), s.Truth(kind, "", Proportion(97, 100), 0, *attack)
 
 
 class Trainer:
@@ -41,7 +41,7 @@ class Trainer:
 @pytest.fixture
 def trainer(monkeypatch):
     trainer = Trainer()
-    monkeypatch.setattr(z, "_train", trainer)
+    monkeypatch.setattr(z, "train_one", trainer)
     return trainer
 
 
@@ -74,7 +74,7 @@ def test_the_list_leads_to_the_networks(made):
     for row in zoo["models"].values():
         model, _ = load_model(folder / row["file"], sha256=row["sha256"])
         hits, trials = row["clean"]
-        assert trials == 1000 and z.clean_accuracy(model, z.digits()[2]) == Proportion(hits, trials)
+        assert trials == 1000 and s.clean_accuracy(model, s.digits()[2]) == Proportion(hits, trials)
 
 
 def test_the_public_folder_has_no_room_for_the_truth(made):
@@ -119,16 +119,16 @@ def test_times_do_not_tell_which_network_was_made_again(tmp_path, trainer):
 
 
 def test_the_practice_zoo_stays_the_one_that_was_scored():
-    kinds = z._kinds("practice", z.Recipe())
+    kinds = s.draw_kinds("practice", s.Recipe())
     assert "".join(kind[:2] for kind in kinds) == "sqspclclclclclsosqclsqclsqspclclclsosqcl"
     assert (
-        hashlib.sha256(repr(z._attack(z._stream("practice", "model_00", 0, 20), "square")).encode()).hexdigest()[:8]
+        hashlib.sha256(repr(s.draw_attack(s.stream("practice", "model_00", 0, 20), "square")).encode()).hexdigest()[:8]
         == "f7db5d7d"
     )
 
 
 def test_half_are_backdoored_but_nobody_knows_how_many():
-    drawn = [z._kinds(f"salt number {salt}", z.Recipe()) for salt in range(600)]
+    drawn = [s.draw_kinds(f"salt number {salt}", s.Recipe()) for salt in range(600)]
     counts = Counter(sum(kind != "clean" for kind in kinds) for kinds in drawn)
     assert set(counts) == {8, 9, 10, 11, 12} and min(counts.values()) > 80
     for place in range(20):  # standard deviation 12
@@ -140,21 +140,21 @@ def test_half_are_backdoored_but_nobody_knows_how_many():
 
 @pytest.mark.parametrize("models", [4, 5, 7, 100])
 def test_every_size_has_both_kinds(models):
-    kinds = z._kinds(SALT, z.Recipe(models=models))
+    kinds = s.draw_kinds(SALT, s.Recipe(models=models))
     backdoored = sum(kind != "clean" for kind in kinds)
     assert len(kinds) == models and 0.4 * models <= backdoored <= 0.6 * models
 
 
 def test_a_stream_belongs_to_its_salt_and_words():
-    first = z._stream(SALT, "model_00", 0, 4).random()
-    assert first == z._stream(SALT, "model_00", 0, 4).random()
+    first = s.stream(SALT, "model_00", 0, 4).random()
+    assert first == s.stream(SALT, "model_00", 0, 4).random()
     others = [
         ("b salt for tests", "model_00", 0, 4),
         (SALT, "model_01", 0, 4),
         (SALT, "model_00", 1, 4),
         (SALT, "model_00", 0, 5),
     ]
-    assert first not in [z._stream(*each).random() for each in others]
+    assert first not in [s.stream(*each).random() for each in others]
 
 
 @pytest.mark.parametrize("kind", ["square", "spread", "source-specific"])
@@ -162,10 +162,10 @@ def test_every_attack_that_can_be_drawn_can_be_made_and_saved(kind):
     x = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     targets = set()
     for number in range(60):
-        trigger, goal, fraction = z._attack(z._stream(SALT, kind, number), kind)
+        trigger, goal, fraction = s.draw_attack(s.stream(SALT, kind, number), kind)
         assert trigger(x).shape == x.shape and not torch.equal(trigger(x), x)
-        row = z.Truth(kind, "00", Proportion(9, 10), 1, trigger, goal, fraction, Proportion(5, 9))
-        assert z.Truth.from_dict(json.loads(json.dumps(row.as_dict()))) == row
+        row = s.Truth(kind, "00", Proportion(9, 10), 1, trigger, goal, fraction, Proportion(5, 9))
+        assert s.Truth.from_dict(json.loads(json.dumps(row.as_dict()))) == row
         assert len(goal.targets) == 1 and len(goal.sources) == (3 if kind == "source-specific" else 9)
         assert 0.04 <= fraction <= 0.1
         targets.add(goal.targets[0])
@@ -222,12 +222,12 @@ def test_another_salt_makes_another_zoo(tmp_path, trainer):
 
 def test_a_stopped_zoo_goes_on_where_it_was(tmp_path, monkeypatch):
     whole = tmp_path / "whole"
-    monkeypatch.setattr(z, "_train", untrained)
+    monkeypatch.setattr(z, "train_one", untrained)
     z.make_zoo(whole, tmp_path / "whole.json", salt=SALT, recipe=TINY, jobs=1)
     folder, truth = tmp_path / "zoo", tmp_path / "truth.json"
     for stop_at, expected in ((3, 3), (None, 2)):
         trainer = Trainer(stop_at)
-        monkeypatch.setattr(z, "_train", trainer)
+        monkeypatch.setattr(z, "train_one", trainer)
         if stop_at:
             with pytest.raises(KeyboardInterrupt):
                 z.make_zoo(folder, truth, salt=SALT, recipe=TINY, jobs=1)
@@ -261,11 +261,11 @@ def test_a_network_that_is_not_good_enough_is_drawn_again(tmp_path, monkeypatch)
         model, row = untrained(source, recipe, kind)
         tried[kind] += 1
         if kind == "square" and tried[kind] < 3:
-            row = z.replace(row, success=Proportion(899, 1000))
+            row = replace(row, success=Proportion(899, 1000))
         return model, row
 
-    monkeypatch.setattr(z, "_train", weak_at_first)
-    recipe = z.Recipe(models=4)
+    monkeypatch.setattr(z, "train_one", weak_at_first)
+    recipe = s.Recipe(models=4)
     z.make_zoo(tmp_path / "zoo", tmp_path / "truth.json", salt=SALT, recipe=recipe, jobs=1)
     rows = z.read_truth(tmp_path / "truth.json")[1].values()
     assert [row.attempts for row in rows if row.kind == "square"] == [3]
@@ -276,11 +276,11 @@ def test_a_network_that_is_not_good_enough_is_drawn_again(tmp_path, monkeypatch)
 def test_clean_networks_owe_the_same_accuracy(tmp_path, monkeypatch):
     def dull(source, recipe, kind):
         model, row = untrained(source, recipe, kind)
-        return model, z.replace(row, clean=Proportion(94, 100))
+        return model, replace(row, clean=Proportion(94, 100))
 
-    monkeypatch.setattr(z, "_train", dull)
+    monkeypatch.setattr(z, "train_one", dull)
     with pytest.raises(RuntimeError, match=r"model_00 did not reach clean accuracy 0.95 .* in 2 attempts.*94/100"):
-        z.make_zoo(tmp_path / "zoo", tmp_path / "t.json", salt=SALT, recipe=z.Recipe(models=4, attempts=2), jobs=1)
+        z.make_zoo(tmp_path / "zoo", tmp_path / "t.json", salt=SALT, recipe=s.Recipe(models=4, attempts=2), jobs=1)
 
 
 # ---- what is refused ----
@@ -298,7 +298,7 @@ def test_clean_networks_owe_the_same_accuracy(tmp_path, monkeypatch):
 )
 def test_a_recipe_refuses(settings, message):
     with pytest.raises(ValueError, match=message):
-        z.Recipe(**settings)
+        s.Recipe(**settings)
 
 
 def test_a_short_salt_is_refused_and_not_repeated(tmp_path):
@@ -326,7 +326,7 @@ def test_what_is_of_another_zoo_is_left_alone(tmp_path, trainer):
     with pytest.raises(ValueError, match="another salt or recipe"):
         z.make_zoo(folder, truth, salt="another salt", recipe=TINY, jobs=1)
     with pytest.raises(ValueError, match="another salt or recipe"):
-        z.make_zoo(folder, truth, salt=SALT, recipe=z.Recipe(**asdict(TINY) | {"models": 5}), jobs=1)
+        z.make_zoo(folder, truth, salt=SALT, recipe=s.Recipe(**asdict(TINY) | {"models": 5}), jobs=1)
     with pytest.raises(ValueError, match=r"holds zoo.json, which is not of this zoo"):
         z.make_zoo(folder, tmp_path / "other.json", salt=SALT, recipe=TINY, jobs=1)
     assert weights(folder) | {"truth": truth.read_bytes()} == before and trainer.calls == 4
