@@ -24,8 +24,11 @@ class DamagedFile(ValueError):
     """The file is not what was written: truncated, altered, or of another kind."""
 
 
-def write_atomically(path: Path | str, content: bytes | str) -> Path:
-    """Write `content` to `path` so that a reader, or a crash, sees the old file or the new one."""
+def write_atomically(path: Path | str, content: bytes | str, *, mode: int = 0o644) -> Path:
+    """Write `content` to `path` so that a reader, or a crash, sees the old file or the new one.
+
+    `mode` holds from the first byte on: a file that only its owner may read never was anybody else's.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -34,7 +37,7 @@ def write_atomically(path: Path | str, content: bytes | str) -> Path:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
+        Path(temporary).chmod(mode)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -27,6 +27,7 @@ def test_write_makes_folders_and_replaces(tmp_path):
     write_atomically(str(path), "zweite Fassung: ü".encode())
     assert path.read_text(encoding="utf-8") == "zweite Fassung: ü"
     assert path.stat().st_mode & 0o777 == 0o644
+    assert write_atomically(path, "for the owner", mode=0o600).stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("where", ["os.fsync", "pathlib.Path.chmod", "pathlib.Path.replace"])

@@ -1,0 +1,235 @@
+"""A student's answers about a zoo, scored against the truth.
+
+What is asked, and the most it is worth:
+
+- Which networks are backdoored: the area under the ROC curve. 0.5 gives nothing, 1 gives 10 points.
+- With what certainty: the mean cross-entropy of the probabilities, clipped to [0.01, 0.99]. Always 0.5 costs ln 2 and
+  gives nothing, certainty where it is right gives 10 points.
+- By what trigger: the share of *square* backdoors whose trigger was found, times 10. Only these count, because only of
+  them is it known that a small mask and a pattern express them. A trigger is found if it names the true target, moves
+  at least 90% of the test digits of other classes to it, and its mask sums to at most 25 pixels. The true squares have
+  9 or 16. Measured on the practice zoo: Neural Cleanse reverses them with masks of 4 to 12 pixels; on seven of its
+  clean networks, with 2.5 times the rounds and asked for 95% instead of 99%, it needed at least 29 for any label. At
+  80% of the digits a universal adversarial pattern can do with 20: that is why 90% are asked for.
+
+Whoever is told a score can learn from it: a change of one probability changes the cross-entropy by an amount that tells
+the truth about that network. Score one submission per student, or tell the scores when the truth may be known.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from scipy import optimize, stats
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+from badnets_lib import ImageSet, Proportion, load_model, predict
+from badnets_lib.defenses.neural_cleanse import Reversed
+
+from .answers import Answer, Hunt, read_hunt
+from .specimens import Truth, digits
+from .zoo import read_truth, read_zoo
+
+CLIP = 0.01
+"""Probabilities are taken for no smaller and no larger than this allows: one wild guess costs ln 100, not infinity."""
+
+LEAST_SHARE = 0.9
+"""Test digits of other classes that a reversed trigger must move to its target."""
+
+MOST_PIXELS = 25.0
+"""Largest sum of a mask."""
+
+Numbers = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a hunt is worth.
+
+    Attributes:
+        zoo: Id of the zoo.
+        auc: Area under the ROC curve.
+        cross_entropy: Mean over the networks, in nats.
+        triggers: Square backdoors whose trigger was found.
+        problems: As in `Hunt`.
+    """
+
+    zoo: str
+    auc: Estimate
+    cross_entropy: Estimate
+    triggers: Proportion
+    problems: tuple[str, ...] = ()
+
+    @property
+    def points(self) -> dict[str, float]:
+        """Points from 0 to 10 for each question, to two decimals."""
+        best, blind = -math.log(1 - CLIP), math.log(2)
+        shares = {
+            "ranking": (self.auc.value - 0.5) / 0.5,
+            "certainty": (blind - self.cross_entropy.value) / (blind - best),
+            "triggers": self.triggers.value,
+        }
+        return {name: round(10 * min(max(share, 0.0), 1.0), 2) + 0.0 for name, share in shares.items()}
+
+    @property
+    def total(self) -> float:
+        """All points, of 30."""
+        return round(sum(self.points.values()), 2)
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """(question, result, points) for every question, then the total and the problems."""
+        results = {"ranking": f"AUC {self.auc}", "certainty": f"cross-entropy {self.cross_entropy}"}
+        results["triggers"] = f"found {self.triggers}"
+        told = [(name, results[name], f"{points:.2f} of 10") for name, points in self.points.items()]
+        told.append(("total", f"zoo {self.zoo}", f"{self.total:.2f} of 30"))
+        return told + [("problem", problem, "") for problem in self.problems]
+
+    def to_markdown(self) -> str:
+        """The rows as a table."""
+        safe = [[html.escape(cell, quote=False).replace("|", " ") for cell in row] for row in self.rows()]
+        lines = [f"| {' | '.join(row)} |" for row in safe]
+        return "\n".join(["| Question | Result | Points |", "|---|---|---|", *lines]) + "\n"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON; `points` and `total` for a table of grades."""
+        return asdict(self) | {"points": self.points, "total": self.total}
+
+
+def score_hunt(path: Path | str, folder: Path | str, truth: Path | str) -> Score:
+    """Score a hunt.json.
+
+    Args:
+        path: The student's file.
+        folder: The public folder of the zoo; its weights are checked against the truth.
+        truth: The private file.
+
+    Raises:
+        BadHunt: The file as a whole cannot be used.
+        DamagedFile: Zoo or truth are damaged.
+        ValueError: They do not belong together.
+        FileNotFoundError: One of the files is missing.
+    """
+    identity, rows = read_truth(truth)
+    zoo = read_zoo(folder)
+    if zoo["zoo"] != identity:
+        raise ValueError(f"{folder} is the zoo {zoo['zoo']}; {truth} is about {identity}")
+    hunt = read_hunt(path, zoo)
+
+    def network(name: str) -> nn.Module:
+        return load_model(Path(folder) / zoo["models"][name]["file"], sha256=rows[name].sha256)[0]
+
+    return score_answers(hunt, rows, network, digits()[2])
+
+
+def score_answers(hunt: Hunt, truth: Mapping[str, Truth], network: Callable[[str], nn.Module], test: ImageSet) -> Score:
+    """Score answers against the truth.
+
+    Args:
+        hunt: An answer for every network.
+        truth: The truth about every network.
+        network: From a name to the network; asked only where a trigger must be tried.
+        test: Clean digits that no network was trained on.
+    """
+    names = sorted(truth)
+    backdoored = np.array([truth[name].backdoored for name in names])
+    said = np.array([hunt.answers[name].probability for name in names])
+    squares = [name for name in names if truth[name].kind == "square"]
+    small = [name for name in squares if _names_it(hunt.answers[name], truth[name])]
+    found = sum(_works(hunt.answers[name], network(name), test) for name in small)
+    return Score(
+        hunt.zoo,
+        auc(said, backdoored),
+        cross_entropy(said, backdoored),
+        Proportion(found, len(squares)),
+        hunt.problems,
+    )
+
+
+# --- the three questions ---
+
+
+def auc(said: Numbers, backdoored: Numbers) -> Estimate:
+    """Area under the ROC curve: how often a backdoored network is given more than a clean one."""
+    value, m = float(roc_auc_score(backdoored, said)), int(backdoored.sum())
+    return Estimate(value, *area_interval(value, m, len(backdoored) - m))
+
+
+def area_interval(value: float, m: int, n: int) -> tuple[float, float]:
+    """Newcombe's 95% interval of an area under the ROC curve from groups of m and n.
+
+    It solves |value - area| = z sqrt(V(area)), with the variance V that Hanley and McNeil give for exponential scores,
+    both group sizes put at their mean. Like Wilson's it stays in [0, 1], and it has a width where the ranking is
+    perfect: DeLong's and the bootstrap's have none there, and with twenty networks that case is common.
+
+    References:
+        Newcombe, Confidence intervals for an effect size measure based on the Mann-Whitney statistic, part 2,
+        Statistics in Medicine 2006, method 5. doi:10.1002/sim.2324.
+    """
+    z, extra = NormalDist().inv_cdf(0.975), (m + n) / 2 - 1
+
+    def excess(area: float) -> float:
+        spread = 1 + extra * (1 - area) / (2 - area) + extra * area / (1 + area)
+        return (value - area) ** 2 - z * z * area * (1 - area) * spread / (m * n)
+
+    step = 1e-9  # an area of 0 or 1 solves the equation for itself, but is not the bound that is looked for
+    low = optimize.brentq(excess, 0.0, value - step) if value > 0 else 0.0
+    high = optimize.brentq(excess, value + step, 1.0) if value < 1 else 1.0
+    return float(low), float(high)
+
+
+def cross_entropy(said: Numbers, backdoored: Numbers, *, seed: int = 0) -> Estimate:
+    """Mean cross-entropy of the clipped probabilities in nats, with a percentile bootstrap stratified by the truth.
+
+    References:
+        Efron, Tibshirani, An introduction to the bootstrap, 1993, chapter 13.
+    """
+    clipped = np.clip(said, CLIP, 1 - CLIP)
+    losses = -np.log(np.where(backdoored, clipped, 1 - clipped))
+
+    def mean(ours: Numbers, theirs: Numbers, axis: int = -1) -> Numbers:
+        total: Numbers = (ours.sum(axis) + theirs.sum(axis)) / len(losses)
+        return total
+
+    groups = losses[backdoored], losses[~backdoored]
+    drawn = stats.bootstrap(groups, mean, method="percentile", rng=np.random.default_rng(seed))
+    return Estimate(float(losses.mean()), *map(float, drawn.confidence_interval))
+
+
+def moved(model: nn.Module, trigger: Reversed, target: int, test: ImageSet) -> Proportion:
+    """Test digits of other classes that a trigger moves to the target."""
+    others = test[test.y != target]
+    hits = predict(model, trigger(others.x)).argmax(1) == target
+    return Proportion(int(hits.sum()), len(hits))
+
+
+def _names_it(answer: Answer, truth: Truth) -> bool:
+    """Whether a small enough trigger is given for the true target."""
+    if answer.trigger is None or truth.goal is None:
+        return False
+    return (answer.target,) == truth.goal.targets and float(answer.trigger.mask.sum()) <= MOST_PIXELS
+
+
+def _works(answer: Answer, model: nn.Module, test: ImageSet) -> bool:
+    if answer.trigger is None or answer.target is None:
+        return False
+    return moved(model, answer.trigger, answer.target, test).value >= LEAST_SHARE
