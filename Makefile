@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8000
 VARIANT ?= 0
+MODELS ?= 20
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
@@ -16,7 +17,7 @@ export TQDM_DISABLE := 1
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help book site serve record pages test lint results results-check lab bench assignments grade clean
+.PHONY: help book site serve record pages test lint results results-check lab bench assignments grade zoo hunt clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -63,6 +64,12 @@ assignments: $(FULL) ## write the coursework's notebooks for students and teache
 
 grade: $(FULL) ## grade a folder of submissions (ASSIGNMENT=2 FROM=folder; VARIANT as handed out; needs bubblewrap)
 	$(BIN)/python -m coursework grade "$(ASSIGNMENT)" "$(FROM)" --variant $(VARIANT) $(if $(UNSAFE),--unsafe)
+
+zoo: $(FULL) ## make the capstone's networks from a secret (SALT="..." MODELS=20), and the hunt to beat
+	@$(BIN)/python -m coursework zoo --salt "$(SALT)" --models $(MODELS)
+
+hunt: $(FULL) ## score a folder of hunt.json against that zoo (FROM=folder)
+	$(BIN)/python -m coursework hunt "$(FROM)"
 
 clean: ## remove what was built (not the environment, nor the finished cells of sweeps)
 	@test ! -d _build || find _build -mindepth 1 -maxdepth 1 ! -name sweeps -exec rm -rf {} +

@@ -5,23 +5,30 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from badnets_lib.files import write_atomically
 
 from . import masters, outputs, submissions
+from .answers import BadHunt
+from .baseline import scan_zoo
 from .grading import Grader, grade_all, seed_of
+from .hunt import Score, score_hunt
 from .sandbox import NoSandbox
+from .specimens import Recipe
+from .submissions import Unreadable
 from .variants import Variant
+from .zoo import make_zoo
 
 OUT = Path("_build") / "coursework"
 
 
-def build(variant: Variant, out: Path) -> None:
+def build(variant: int, out: Path | None) -> None:
     """Write every assignment's notebooks for students and for teachers."""
+    numbers, out = Variant.draw(variant), out or OUT / f"variant-{variant}"
     for master in masters.every():
-        for kind, notebook in (("student", master.student(variant)), ("solution", master.solution(variant))):
+        for kind, notebook in (("student", master.student(numbers)), ("solution", master.solution(numbers))):
             path = out / kind / f"{master.name}.ipynb"
             write_atomically(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
             print(path)
@@ -38,6 +45,32 @@ def grade(assignment: str, folder: Path, variant: int, out: Path | None, *, unsa
     print(f"{len(graded)} submissions: {outputs.write(out, master, graded)}")
 
 
+def zoo(salt: str, models: int, out: Path) -> None:
+    """Make the networks of a hunt, the private truth about them, and the hunt to beat."""
+    public, truth, baseline = out / "zoo", out / "truth.json", out / "baseline.json"
+    made = make_zoo(public, truth, salt=salt, recipe=Recipe(models=models))
+    scan_zoo(public, baseline)
+    score = score_hunt(baseline, public, truth)
+    print(f"hand out {public} ({models} networks, zoo {made['zoo']}); keep {truth} and the salt")
+    print(f"to beat: {score.total:g} of 30 (AUC {score.auc}, cross-entropy {score.cross_entropy})")
+
+
+def hunt(folder: Path, out: Path) -> None:
+    """Score everybody's hunt.json against the zoo that `zoo` made."""
+    scored: dict[str, Score | str] = {}
+    for submission in submissions.find(folder, ".json"):
+        try:
+            path = submissions.only(submission)
+            scored[submission.student] = score_hunt(path, out / "zoo", out / "truth.json")
+        except (BadHunt, Unreadable) as error:
+            scored[submission.student] = str(error)
+    scored["(baseline)"] = score_hunt(out / "baseline.json", out / "zoo", out / "truth.json")
+    print(f"{len(scored) - 1} hunts: {outputs.hunts(out / 'scores', scored)}")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"build": build, "grade": grade, "zoo": zoo, "hunt": hunt}
+
+
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(prog="python -m coursework", description="Build and grade the coursework.")
@@ -50,6 +83,13 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     grading.add_argument("--out", type=Path, help="where to; by default _build/coursework/marks/...")
     grading.add_argument("--unsafe", action="store_true", help="run students' code without a sandbox")
     grading.add_argument("--workers", type=int, default=2, help="submissions graded at a time")
+    making = commands.add_parser("zoo", help="make the networks of the capstone from a secret salt")
+    making.add_argument("--salt", required=True, help="kept secret; take one from secrets.token_hex()")
+    making.add_argument("--models", type=int, default=20, help="how many networks; more make narrower intervals")
+    hunting = commands.add_parser("hunt", help="score a folder of hunt.json against that zoo")
+    hunting.add_argument("folder", type=Path, help="holds <student>/hunt.json or <student>.json")
+    for command in (making, hunting):
+        command.add_argument("--out", type=Path, default=OUT / "hunt", help="of zoo, truth, baseline and scores")
     for command in (building, grading):
         command.add_argument("--variant", type=int, default=0, help="the cohort's number, such as 2027")
     return parser.parse_args(given)
@@ -57,16 +97,10 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 
 def main(given: Sequence[str] | None = None) -> None:
     """Do what the command line says."""
-    wanted = arguments(given)
+    wanted = vars(arguments(given))
     try:
-        if wanted.command == "build":
-            build(Variant.draw(wanted.variant), wanted.out or OUT / f"variant-{wanted.variant}")
-        else:
-            grade(
-                wanted.assignment, wanted.folder, wanted.variant, wanted.out,
-                unsafe=wanted.unsafe, workers=wanted.workers,
-            )  # fmt: skip
-    except (ValueError, NoSandbox) as error:
+        COMMANDS[wanted.pop("command")](**wanted)
+    except (ValueError, FileNotFoundError, NoSandbox) as error:
         sys.exit(str(error))
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from badnets_lib.files import write_atomically
 
 from .grading import Mark, Marks
+from .hunt import Score
 from .masters import Master
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -91,3 +92,30 @@ def _code(text: str) -> str:
 def _plain(text: str) -> str:
     """Text that no spreadsheet calculates with."""
     return f"'{text}" if text.startswith(FORMULA) else text
+
+
+HUNT = ("auc", "cross_entropy", "triggers", "ranking", "certainty", "trigger_points", "points", "of", "problem")
+
+
+def hunts(folder: Path, scored: Mapping[str, Score | str]) -> Path:
+    """Write `hunt.csv` and `feedback/<student>.md` for the hunt; return the table's path.
+
+    Args:
+        folder: Where to.
+        scored: By student: the score, or why there is none.
+    """
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["student", *HUNT])
+    for student, score in scored.items():
+        told = f"Not scored: {_code(score)}\n" if isinstance(score, str) else score.to_markdown()
+        write_atomically(folder / "feedback" / f"{student}.md", f"# Trojan hunt\n\n{told}")
+        rows.writerow([_plain(student), *_hunt(score)])
+    return write_atomically(folder / "hunt.csv", text.getvalue())
+
+
+def _hunt(score: Score | str) -> list[Any]:
+    if isinstance(score, str):
+        return ["", "", "", 0, 0, 0, 0, 30, _plain(score)]
+    problems = _plain("; ".join(score.problems))
+    return [score.auc, score.cross_entropy, score.triggers, *score.points.values(), score.total, 30, problems]

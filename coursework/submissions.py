@@ -29,7 +29,7 @@ class Submission:
 
     Attributes:
         student: The name of the folder, or of the file without its ending.
-        files: The notebooks found, usually one.
+        files: The files found, usually one.
     """
 
     student: str
@@ -51,8 +51,12 @@ class Work:
     digest: str
 
 
-def find(folder: Path) -> list[Submission]:
-    """Everybody's submission: `folder/<student>/anything.ipynb` or `folder/<student>.ipynb`, by name.
+def find(folder: Path, ending: str = ".ipynb") -> list[Submission]:
+    """Everybody's submission, by name: `folder/<student>/anything.ipynb` or `folder/<student>.ipynb`.
+
+    Args:
+        folder: Where they lie.
+        ending: Of the files that are handed in.
 
     Raises:
         ValueError: There is no such folder, nothing in it, or somebody is in it twice.
@@ -62,9 +66,9 @@ def find(folder: Path) -> list[Submission]:
     found = []
     for entry in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
         if entry.is_dir() and not entry.is_symlink():
-            inside = sorted(path for path in entry.rglob("*") if path.suffix == ".ipynb" and ".ipynb_" not in str(path))
-            found.append(Submission(entry.name, tuple(inside)))
-        else:
+            inside = (path for path in entry.rglob(f"*{ending}") if ".ipynb_checkpoints" not in path.parts)
+            found.append(Submission(entry.name, tuple(sorted(inside))))
+        elif entry.suffix == ending:
             found.append(Submission(entry.stem, (entry,)))
     names = [submission.student for submission in found]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -82,10 +86,7 @@ def read(submission: Submission, master: Master, variant: Variant) -> Work:
     Raises:
         Unreadable: There is no notebook, more than one, or it is not one that was handed out for this.
     """
-    if len(submission.files) != 1:
-        names = ", ".join(path.name for path in submission.files) or "none"
-        raise Unreadable(f"one notebook is expected; found {names}")
-    data = contents(submission.files[0])
+    data = contents(only(submission))
     try:
         notebook = json.loads(data.decode())
         cells = [_cell(cell) for cell in notebook["cells"]]
@@ -104,18 +105,40 @@ def read(submission: Submission, master: Master, variant: Variant) -> Work:
     return Work(code, texts, hashlib.sha256(data).hexdigest())
 
 
+def only(submission: Submission) -> Path:
+    """The one file that was handed in.
+
+    Raises:
+        Unreadable: There is none, there are several, or it is not an ordinary file of ordinary size.
+    """
+    if len(submission.files) != 1:
+        names = ", ".join(path.name for path in submission.files) or "none"
+        raise Unreadable(f"one file is expected; found {names}")
+    check_ordinary(submission.files[0])
+    return submission.files[0]
+
+
 def contents(path: Path) -> bytes:
     """The bytes of an ordinary file of ordinary size.
 
     Raises:
-        Unreadable: It is a link, a pipe or a device, or too large.
+        Unreadable: It is another kind of file, or too large.
+    """
+    check_ordinary(path)
+    return path.read_bytes()
+
+
+def check_ordinary(path: Path) -> None:
+    """Raise if a file is a link, a pipe, a device, or too large.
+
+    Raises:
+        Unreadable: It is.
     """
     about = path.lstat()
     if not stat.S_ISREG(about.st_mode):
         raise Unreadable(f"{path.name} is not an ordinary file")
     if about.st_size > LARGEST:
         raise Unreadable(f"{path.name} has {about.st_size:,} bytes; {LARGEST:,} are allowed")
-    return path.read_bytes()
 
 
 def _cell(cell: Any) -> tuple[str, str, str]:

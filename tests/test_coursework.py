@@ -11,8 +11,10 @@ from coursework import __main__ as command, grading, masters, outputs, submissio
 from coursework.grading import Grader, Mark, grade_all
 from coursework.masters import Master
 from coursework.sandbox import Limits
+from coursework.specimens import Recipe
 from coursework.submissions import Submission
 from coursework.variants import MASTERS, Variant
+from coursework.zoo import read_zoo
 
 GIVEN = {"grade": False, "solution": False, "locked": True}
 SOLUTION = {"grade": False, "solution": True, "locked": False}
@@ -106,7 +108,7 @@ def test_a_students_notebook_has_neither_solutions_nor_hidden_checks(master):
     text = json.dumps(notebook)
     assert "BEGIN" not in text and "x + BASE" not in text and "one more" not in text and "Levels" not in text
     code = {c["id"]: masters.source(c) for c in notebook["cells"]}
-    assert code["add"] == 'def add(x):\n    """What is asked."""\n    # YOUR CODE HERE\n    raise NotImplementedError'
+    assert code["add"] == 'def add(x):\n    """What is asked."""\n    # YOUR CODE HERE\n    raise NotImplementedError()'
     assert code["check-add"] == "assert add(1) > 0, 'too small'" and code["words"] == "YOUR ANSWER HERE"
     assert all(
         c["outputs"] == [] and c["execution_count"] is None for c in notebook["cells"] if c["cell_type"] == "code"
@@ -180,7 +182,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("one", "other"), zip(list(WRONG)[::2], list(WRONG)[1::2], strict=True))
+@pytest.mark.parametrize(("one", "other"), [*zip(list(WRONG)[::2], list(WRONG)[1::2], strict=True)])
 def test_a_wrong_answer_costs_its_own_points(grader, hand_in, one, other):
     """Two in one submission, with a right answer between them."""
     marks = grader.grade(hand_in(add=WRONG[one], mean=WRONG[other] and WRONG[other].replace("add", "mean")))
@@ -290,8 +292,8 @@ def test_none_or_several_notebooks_are_told(grader, hand_in, tmp_path):
     hand_in("ann", "a.ipynb"), hand_in("ann", "b.ipynb")
     (tmp_path / "handed" / "bob").mkdir()
     ann, bob = submissions.find(tmp_path / "handed")
-    assert grader.grade(ann).problem == "one notebook is expected; found a.ipynb, b.ipynb"
-    assert grader.grade(bob).problem == "one notebook is expected; found none"
+    assert grader.grade(ann).problem == "one file is expected; found a.ipynb, b.ipynb"
+    assert grader.grade(bob).problem == "one file is expected; found none"
 
 
 def test_a_folder_that_is_not_one_is_refused(tmp_path, hand_in):
@@ -396,12 +398,39 @@ def test_unsafe_is_on_record(here, hand_in):
     )
 
 
+def test_zoo_and_hunt_score_a_class(here, monkeypatch, capsys):
+    """On networks too small to hide anything, in the time that a test may take."""
+    small = Recipe(models=4, images=300, epochs=1, least_success=0.0, least_clean=0.0)
+    monkeypatch.setattr(command, "Recipe", lambda models: small)
+    monkeypatch.setattr(command, "scan_zoo", lambda public, out: blind(public, out))
+    command.main(["zoo", "--salt", "a salt of some length", "--out", "it"])
+    assert "to beat: 0 of 30" in capsys.readouterr().out and not list((here / "it/zoo").glob("*truth*"))
+    blind(here / "it/zoo", here / "handed/ann/hunt.json")
+    (here / "handed/bob.json").write_text("[" * 100_000)
+    (here / "handed/eve.json").symlink_to(here / "it/truth.json")
+    command.main(["hunt", "handed", "--out", "it"])
+    rows = {row["student"]: row for row in csv.DictReader((here / "it/scores/hunt.csv").open())}
+    assert list(rows) == ["ann", "bob", "eve", "(baseline)"]
+    assert rows["ann"]["points"] == rows["(baseline)"]["points"] == "0.0" and rows["ann"]["auc"].startswith("0.500 [")
+    assert rows["bob"]["problem"] and rows["bob"]["points"] == "0" and "ordinary" in rows["eve"]["problem"]
+    assert "| ranking | AUC 0.500" in (here / "it/scores/feedback/ann.md").read_text()
+
+
+def blind(public, out):
+    """A hunt.json that knows nothing."""
+    zoo = read_zoo(public)
+    nothing = {"probability": 0.5, "target": None, "mask": None, "pattern": None}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({"zoo": zoo["zoo"], "models": {name: nothing for name in zoo["models"]}}))
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [
         (["grade", "9", "handed"], "no one assignment is called '9'; there are 0_three"),
         (["grade", "0", "nowhere"], "no folder nowhere"),
         (["build", "--variant", "-3"], "at least 0; got -3"),
+        (["zoo", "--salt", "short"], "at least 8 characters; got 5"),
     ],
 )
 def test_a_mistake_is_one_line(here, given, why):
