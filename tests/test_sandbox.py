@@ -77,8 +77,12 @@ def test_what_is_too_deep_or_too_large_is_refused():
     for levels in (wire.DEPTH, 100_000):
         with pytest.raises(wire.Malformed, match="more than 12 deep"):
             wire.pack(deep(levels))
+    with pytest.raises(wire.Malformed, match="more than the 4,194,304 that cross"):
+        wire.pack("x" * wire.PLAIN_LIMIT)
     with pytest.raises(wire.Malformed, match="more than the 33,554,432 that cross"):
-        wire.pack("x" * wire.LIMIT)
+        wire.pack(torch.empty(wire.LIMIT, dtype=torch.uint8))
+    with pytest.raises(wire.Malformed, match="bytes of JSON are more than"):
+        wire.unpack(message("[" + "[]," * 2**21 + "1]"), trusted=False)
 
 
 def message(text, rest=b""):

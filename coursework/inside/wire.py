@@ -23,6 +23,9 @@ from badnets_lib.triggers import EVERY, from_spec, to_spec
 LIMIT = 32 * 2**20
 """Bytes of a message at most."""
 
+PLAIN_LIMIT = 2**22
+"""Bytes of its JSON at most: made into lists, they take twenty times as many."""
+
 DEPTH = 12
 """Lists within lists at most."""
 
@@ -51,8 +54,9 @@ def pack(value: Any) -> bytes:
     except (ValueError, RecursionError) as error:
         raise Malformed(str(error)) from None
     message = struct.pack(">I", len(text)) + text + b"".join(blobs)
-    if len(message) > LIMIT:
-        raise Malformed(f"a value of {len(message):,} bytes is more than the {LIMIT:,} that cross")
+    for size, most in ((len(text), PLAIN_LIMIT), (len(message), LIMIT)):
+        if size > most:
+            raise Malformed(f"a value of {size:,} bytes is more than the {most:,} that cross")
     return message
 
 
@@ -68,6 +72,8 @@ def unpack(message: bytes, *, trusted: bool) -> Any:
     """
     try:
         (length,) = struct.unpack_from(">I", message)
+        if length > PLAIN_LIMIT:
+            raise Malformed(f"{length:,} bytes of JSON are more than the {PLAIN_LIMIT:,} that cross")
         plain = json.loads(message[4 : 4 + length].decode())
         if len(message) < 4 + length:
             raise Malformed("the message ends early")
