@@ -316,10 +316,11 @@ bnLab.define("core", [], () => {
     }
 
     /**
-     * Adds the gradients of the image that `forward` has just seen; returns its cross-entropy.
+     * Adds the weights' gradients of the image that `forward` has just seen; returns its cross-entropy.
      * @param {number} label
+     * @param {Float64Array | null} dImage the gradient of the image, if it is wanted; overwritten
      */
-    backward(label) {
+    backward(label, dImage = null) {
       const { w, d } = this;
       const shares = softmax(this.logits);
       this.dLogits.set(shares);
@@ -333,7 +334,7 @@ bnLab.define("core", [], () => {
       );
       convolveBack(
         this.image, 1, SIDE, w["conv1.weight"], this.pooled1, this.dPooled1, this.winners1, FILTERS,
-        d["conv1.weight"], d["conv1.bias"], null,
+        d["conv1.weight"], d["conv1.bias"], dImage,
       );
       return -Math.log(Math.max(shares[label], 1e-30));
     }
