@@ -33,7 +33,7 @@ def firefox_page(address):
 
 
 class Page:
-    """One page of the browser that listens at a socket: `run` calls JavaScript in it, `wrong` lists errors it logged."""
+    """One page of the browser that listens at a socket: `run` calls JavaScript in it, `wrong` lists its errors."""
 
     def __init__(self, socket):
         self.loop = asyncio.new_event_loop()  # one of our own: Playwright keeps the main thread's

@@ -12,7 +12,8 @@ HELPERS = """
     document.querySelector(tag).scrollIntoView();
     await until(() => inside(tag)?.querySelector(".box button"));
   };
-  const press = (tag, text) => [...inside(tag).querySelectorAll("button")].find((each) => each.textContent === text).click();
+  const press = (tag, text) =>
+    [...inside(tag).querySelectorAll("button")].find((each) => each.textContent === text).click();
 """
 DRAW = """
   await bring("bn-draw");
