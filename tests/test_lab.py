@@ -92,6 +92,14 @@ def drawn(page, element, label):
         page.mouse.up()
 
 
+def violations(page):
+    """What axe finds wrong with a page, and where first."""
+    import axe_playwright_python
+
+    page.evaluate(next(Path(axe_playwright_python.__file__).parent.rglob("axe.min.js")).read_text(encoding="utf-8"))
+    return [(found["id"], found["nodes"][0]["html"]) for found in page.evaluate(AXE, AXE_TAGS)["violations"]]
+
+
 # ---- draw and attack ----
 
 
@@ -228,6 +236,31 @@ def test_training_plants_a_backdoor_and_the_records_are_the_librarys(visit, unch
     pruned = Proportion(*map(int, re.search(r"\((\d+)/(\d+)\)", rows[2]).groups()))
     assert pruned.value < clean.value - 0.2, "one channel is not enough"
 
+    element.get_by_role("button", name="Scan for a trigger").press("Enter")
+    says(element, "Scanning: [1-9] of 10 labels", SLOW)
+    says(element, "The scan flags label 3: ", SLOW)
+    row = element.get_by_role("table", name="Smallest trigger").get_by_role("row").filter(has_text="flagged")
+    assert row.get_by_role("rowheader").inner_text() == "3"
+    playwright.expect(element.get_by_role("img", name="The trigger found for label 3")).to_be_visible()
+    page.wait_for_timeout(700)  # a screen reader is told once there is a rest
+    assert "flags label 3" in element.locator("div[role=status]").text_content()
+    report = Report.from_json(downloaded(page, element, "Download the report"))
+    assert "The scan flags label 3" in report.defense.outcome
+
+
+def test_a_scan_finds_no_trigger_in_a_clean_network(visit):
+    page = visit("dark", "?fraction=0&epochs=1&seed=5", viewport={"width": 390, "height": 900}, color_scheme="dark")
+    element = part(page, "bn-train")
+    scan = element.get_by_role("button", name="Scan for a trigger")
+    playwright.expect(scan).to_be_disabled()
+    element.get_by_role("button", name="Train", exact=True).click()
+    says(element, "Done in", SLOW)
+    scan.click()
+    says(element, "The scan flags no label", SLOW)
+    assert element.get_by_role("table", name="Smallest trigger").get_by_role("row").count() == 11
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
 
 def downloaded(page, element, name):
     with page.expect_download() as download:
@@ -312,15 +345,11 @@ def test_the_quiz_knows_the_truth(visit):
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
 def test_everybody_can_use_it(visit, theme, width):
-    import axe_playwright_python
-
     page = visit(theme, viewport={"width": width, "height": 900}, color_scheme=theme)
     for tag in TAGS:
         part(page, tag)
     page.get_by_role("button", name="Stamp the trigger").first.click()
-    page.evaluate(next(Path(axe_playwright_python.__file__).parent.rglob("axe.min.js")).read_text(encoding="utf-8"))
-    found = page.evaluate(AXE, AXE_TAGS)
-    assert [(v["id"], v["nodes"][0]["html"]) for v in found["violations"]] == []
+    assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 

@@ -16,6 +16,7 @@ from project import CHAPTERS
 from torch.nn.functional import cross_entropy
 
 from badnets_lib import Patch, PoisonPlan, Report, TrainConfig
+from badnets_lib.defenses import NeuralCleanse
 from badnets_lib.reports import schema
 from badnets_lib.training import optimizer_for
 from badnets_lib.triggers import describe, to_spec
@@ -23,7 +24,7 @@ from badnets_lib.triggers import describe, to_spec
 SCRIPT = CHAPTERS / "_static" / "lab.js"
 STROKES = json.loads((CHAPTERS.parent / "tests" / "strokes.json").read_text(encoding="utf-8"))["digits"]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FILES = ["core.js", "images.js", "files.js", "plans.js", "beside.js", "six.js", "triggers.js", "digits.js"]
+FILES = ["core.js", "images.js", "files.js", "plans.js", "scan.js", "beside.js", "six.js", "triggers.js", "digits.js"]
 SETTING = {"fraction": 0.1, "trigger": "square-3", "target": 7, "sources": [0, 1, 2], "epochs": 4, "seed": 3}
 
 
@@ -122,6 +123,22 @@ def test_the_gradients_of_a_batch_are_pytorchs(page, digits):
     assert expected.abs().max() / 32 > 1e-2, "the test sees something"
 
 
+def test_the_gradient_of_the_image_is_pytorchs(page, digits):
+    network, image, labels = fresh(), digits.x[:5].clone().requires_grad_(), [3, 0, 9, 3, 7]
+    cross_entropy(network(image), torch.tensor(labels), reduction="sum").backward()
+    found = page.evaluate("""([weights, x, labels]) => {
+      const network = new (bnLab.use("core").Network)(Float32Array.from(weights));
+      return labels.map((label, image) => {
+        const gradient = new Float64Array(784).fill(1);
+        network.forward(Float32Array.from(x), image);
+        network.backward(label, gradient);
+        return [...gradient];
+      });
+    }""", [flat(network).tolist(), listed(digits.x[:5]), labels])  # fmt: skip
+    assert (torch.tensor(found) - image.grad.flatten(1)).abs().max() < 1e-5
+    assert image.grad.abs().max() > 5e-3, "the test sees something"
+
+
 def test_training_steps_are_those_of_the_library(page, digits):
     """Twelve steps of AdamW with one cycle, from the same weights, on the same batches."""
     network = fresh(1)
@@ -178,6 +195,62 @@ def test_a_pruned_channel_is_silent(page, digits):
 def test_a_wrong_number_of_weights_is_refused(page):
     with pytest.raises(playwright.Error, match="the network has 11978 weights; got 3"):
         page.evaluate('() => new (bnLab.use("core").Network)(new Float32Array(3))')
+
+
+# ---- the scan ----
+
+
+def test_the_scan_searches_with_the_librarys_settings():
+    text = (lab.LAB / "scan.js").read_text(encoding="utf-8")
+    own = NeuralCleanse()
+    for line in (
+        f"[ROUNDS, BATCHES, BATCH] = [{own.rounds}, {own.batches}, {own.batch_size}]",
+        f"[RATE, FIRST_DECAY, SECOND_DECAY] = [{own.lr}, 0.5, 0.9]",
+        f"[WEIGHT, FACTOR] = [{own.weight}, {own.factor}]",
+        f"SUCCESS = {own.success};",
+        f"[PATIENCE, STALL] = [{own.patience}, {own.stall}]",
+        f"[THRESHOLD, SHARE] = [{own.threshold:.0f}, {own.share}]",
+    ):
+        assert f"const {line}" in text, line
+    said = f"an anomaly index above {own.threshold:.0f}, and at most {own.share:.0%} of the median"
+    assert said in (lab.LAB / "train.js").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("norms", "flagged"),
+    [
+        ((80, 126, 72, 66, 86, 73, 99, 7, 65, 85), [7]),
+        ((80, 148, 63, 70, 84, 79, 92, 94, 76, 92), []),
+        ((79, 80, 81, 60, 80, 79, 82, 80, 81, 80), []),  # an outlier, but not small enough
+        ((50, 50, 50, 50, 50, 50, 50, 50, 50, 50), []),
+    ],
+)
+def test_the_verdict_is_the_librarys(page, norms, flagged):
+    found = page.evaluate('(norms) => bnLab.use("scan").judge(norms)', norms)
+    anomaly, labels = NeuralCleanse().judge(torch.tensor(norms, dtype=torch.float64))
+    assert found["anomaly"] == pytest.approx(anomaly.tolist(), rel=1e-9, abs=1e-9)
+    assert found["flagged"] == list(labels) == flagged
+
+
+def test_a_search_finds_the_trigger_of_an_exported_network(page, digits):
+    """The label that a square brings about takes far fewer pixels than its neighbour."""
+    entry = next(network for network in data("six")["networks"] if network.get("trigger", {}).get("name") == "Patch")
+    norms = page.evaluate("""([name, x, labels]) => {
+      const { Network, random } = bnLab.use("core"), { unpacked, halves } = bnLab.use("files");
+      const { Search } = bnLab.use("scan");
+      const { weights } = bnLab.data.six.networks.find((network) => network.name === name);
+      const network = new Network(halves(unpacked(weights, "weights")));
+      return labels.map((label) => {
+        const search = new Search(network, { x: Float32Array.from(x), y: new Uint8Array(100) }, label, random(1));
+        while (!search.done) search.round();
+        const { norm, mask, pattern } = search.best;
+        const stamped = Float32Array.from(x.slice(0, 784), (value, at) => value + mask[at] * (pattern[at] - value));
+        return { norm, sum: mask.reduce((a, b) => a + b), answer: network.answer(stamped) };
+      });
+    }""", [entry["name"], listed(digits.x), [entry["target"], (entry["target"] + 1) % 10]])  # fmt: skip
+    target, other = norms
+    assert target["norm"] == pytest.approx(target["sum"]) and target["norm"] < 0.42 * other["norm"]
+    assert target["answer"] == entry["target"]
 
 
 # ---- images ----

@@ -63,7 +63,7 @@ globalThis.bnLab ??= (() => {
   const SCRIPTS = {
     "bn-draw": ["core.js", "images.js", "files.js", "page.js", "pad.js", "draw.js"],
     "bn-quiz": ["core.js", "images.js", "files.js", "page.js", "pad.js", "quiz.js"],
-    "bn-train": ["core.js", "images.js", "files.js", "page.js", "plans.js", "worker.js", "train.js"],
+    "bn-train": ["core.js", "images.js", "files.js", "page.js", "plans.js", "scan.js", "verdict.js", "worker.js", "train.js"],
   };
 
   const DATA = {

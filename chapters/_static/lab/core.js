@@ -147,41 +147,6 @@ bnLab.define("core", [], () => {
     }
   }
 
-  /**
-   * Gradients of `convolve`, added to dWeight and dBias; dx is overwritten, or left out for the first layer.
-   * After max-pooling at most a quarter of dy is not zero, so the loop runs over what is.
-   */
-  function convolveBack(x, inputs, side, weight, dy, outputs, dWeight, dBias, dx) {
-    const out = side - KERNEL + 1;
-    if (dx) dx.fill(0);
-    for (let o = 0; o < outputs; o++) {
-      for (let row = 0; row < out; row++) {
-        for (let column = 0; column < out; column++) {
-          const d = dy[(o * out + row) * out + column];
-          if (d === 0) continue;
-          dBias[o] += d;
-          for (let i = 0; i < inputs; i++) {
-            let w = (o * inputs + i) * KERNEL * KERNEL;
-            let at = (i * side + row) * side + column;
-            for (let ky = 0; ky < KERNEL; ky++, w += KERNEL, at += side) {
-              dWeight[w] += d * x[at];
-              dWeight[w + 1] += d * x[at + 1];
-              dWeight[w + 2] += d * x[at + 2];
-              dWeight[w + 3] += d * x[at + 3];
-              dWeight[w + 4] += d * x[at + 4];
-              if (!dx) continue;
-              dx[at] += d * weight[w];
-              dx[at + 1] += d * weight[w + 1];
-              dx[at + 2] += d * weight[w + 2];
-              dx[at + 3] += d * weight[w + 3];
-              dx[at + 4] += d * weight[w + 4];
-            }
-          }
-        }
-      }
-    }
-  }
-
   /** ReLU and 2x2 max-pooling in one, since they commute; `winners` remembers where each maximum lay. */
   function pool(x, maps, side, y, winners) {
     const out = side / 2;
@@ -201,17 +166,68 @@ bnLab.define("core", [], () => {
     }
   }
 
-  /** Gradient of `pool`: it goes to the winner, where the winner was positive. */
-  function poolBack(y, dy, winners, dx) {
-    dx.fill(0);
-    for (let at = 0; at < y.length; at++) if (y[at] > 0) dx[winners[at]] = dy[at];
+  const places = new Int32Array((FIRST / 2) ** 2);
+  const slopes = new Float64Array(places.length);
+
+  /**
+   * Gradients of `convolve` and the `pool` after it, added to dWeight and dBias; dx is overwritten, or left out for the
+   * first layer. A maximum passes its gradient on to its winner alone, so the loops run over the winners that are positive.
+   */
+  function convolveBack(x, inputs, side, weight, y, dy, winners, outputs, dWeight, dBias, dx) {
+    const out = side - KERNEL + 1;
+    const cells = y.length / outputs;
+    if (dx) dx.fill(0);
+    for (let o = 0, cell = 0, w = 0; o < outputs; o++) {
+      let count = 0;
+      for (const end = cell + cells; cell < end; cell++) {
+        if (y[cell] <= 0) continue;
+        const place = winners[cell] - o * out * out;
+        places[count] = side * Math.floor(place / out) + (place % out);
+        slopes[count] = dy[cell];
+        dBias[o] += dy[cell];
+        count += 1;
+      }
+      for (let i = 0; i < inputs; i++) {
+        for (let ky = 0; ky < KERNEL; ky++, w += KERNEL) {
+          const w0 = weight[w], w1 = weight[w + 1], w2 = weight[w + 2], w3 = weight[w + 3], w4 = weight[w + 4];
+          let d0 = dWeight[w], d1 = dWeight[w + 1], d2 = dWeight[w + 2], d3 = dWeight[w + 3], d4 = dWeight[w + 4];
+          const line = (i * side + ky) * side;
+          for (let each = 0; each < count; each++) {
+            const at = line + places[each];
+            const d = slopes[each];
+            d0 += d * x[at];
+            d1 += d * x[at + 1];
+            d2 += d * x[at + 2];
+            d3 += d * x[at + 3];
+            d4 += d * x[at + 4];
+            if (!dx) continue;
+            dx[at] += d * w0;
+            dx[at + 1] += d * w1;
+            dx[at + 2] += d * w2;
+            dx[at + 3] += d * w3;
+            dx[at + 4] += d * w4;
+          }
+          dWeight[w] = d0;
+          dWeight[w + 1] = d1;
+          dWeight[w + 2] = d2;
+          dWeight[w + 3] = d3;
+          dWeight[w + 4] = d4;
+        }
+      }
+    }
   }
 
+  /** A linear layer: two sums at a time, because one alone waits for each of its additions; so `y` has an even length. */
   function connect(x, weight, bias, y) {
-    for (let o = 0, w = 0; o < y.length; o++) {
-      let sum = bias[o];
-      for (let i = 0; i < x.length; i++, w++) sum += weight[w] * x[i];
-      y[o] = sum;
+    const inputs = x.length;
+    for (let o = 0, w = 0; o < y.length; o += 2, w += inputs) {
+      let [one, other] = [bias[o], bias[o + 1]];
+      for (let i = 0; i < inputs; i++, w++) {
+        one += weight[w] * x[i];
+        other += weight[w + inputs] * x[i];
+      }
+      y[o] = one;
+      y[o + 1] = other;
     }
   }
 
@@ -270,9 +286,7 @@ bnLab.define("core", [], () => {
       this.winners2 = new Uint32Array(FLAT);
       this.hidden = room(HIDDEN);
       this.logits = room(CLASSES);
-      this.dMaps1 = room(this.maps1.length);
       this.dPooled1 = room(this.pooled1.length);
-      this.dMaps2 = room(this.maps2.length);
       this.dPooled2 = room(FLAT);
       this.dHidden = room(HIDDEN);
       this.dLogits = room(CLASSES);
@@ -302,10 +316,11 @@ bnLab.define("core", [], () => {
     }
 
     /**
-     * Adds the gradients of the image that `forward` has just seen; returns its cross-entropy.
+     * Adds the weights' gradients of the image that `forward` has just seen; returns its cross-entropy.
      * @param {number} label
+     * @param {Float64Array | null} dImage the gradient of the image, if it is wanted; overwritten
      */
-    backward(label) {
+    backward(label, dImage = null) {
       const { w, d } = this;
       const shares = softmax(this.logits);
       this.dLogits.set(shares);
@@ -313,14 +328,13 @@ bnLab.define("core", [], () => {
       connectBack(this.hidden, w["fc2.weight"], this.dLogits, d["fc2.weight"], d["fc2.bias"], this.dHidden);
       for (let at = 0; at < HIDDEN; at++) if (this.hidden[at] <= 0) this.dHidden[at] = 0;
       connectBack(this.pooled2, w["fc1.weight"], this.dHidden, d["fc1.weight"], d["fc1.bias"], this.dPooled2);
-      poolBack(this.pooled2, this.dPooled2, this.winners2, this.dMaps2);
       convolveBack(
-        this.pooled1, FILTERS, FIRST_POOLED, w["conv2.weight"], this.dMaps2, CHANNELS,
+        this.pooled1, FILTERS, FIRST_POOLED, w["conv2.weight"], this.pooled2, this.dPooled2, this.winners2, CHANNELS,
         d["conv2.weight"], d["conv2.bias"], this.dPooled1,
       );
-      poolBack(this.pooled1, this.dPooled1, this.winners1, this.dMaps1);
       convolveBack(
-        this.image, 1, SIDE, w["conv1.weight"], this.dMaps1, FILTERS, d["conv1.weight"], d["conv1.bias"], null,
+        this.image, 1, SIDE, w["conv1.weight"], this.pooled1, this.dPooled1, this.winners1, FILTERS,
+        d["conv1.weight"], d["conv1.bias"], dImage,
       );
       return -Math.log(Math.max(shares[label], 1e-30));
     }

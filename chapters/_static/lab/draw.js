@@ -6,6 +6,7 @@
   const { Pad } = bnLab.use("pad");
   const { unpacked, halves, images } = bnLab.use("files");
   const { make, button, field, choice, table, counted, percent, paint, Element, data, triggers } = bnLab.use("page");
+  const START = "square-4"; // the backdoored network and the trigger to begin with
   const SIDES = { clean: "Clean", backdoored: "Backdoored" };
   const ROWS = { plain: "without a trigger", home: "its trigger, in its place", away: "another trigger or place" };
 
@@ -17,9 +18,18 @@
       this.entries = entries;
       this.noise = noise;
       this.kinds = beside.networks;
-      this.networks = new Map(beside.networks.map(({ name, weights }) =>
-        [name, new Network(halves(unpacked(weights, "the networks’ weights")))]));
+      this.networks = new Map();
+      for (const name of ["clean", START]) this.network(name); // what the start needs; damage is noticed before anything is shown
       this.samples = { x: await images(beside.samples.pixels, "the sample digits"), y: beside.samples.labels };
+    }
+
+    /** A network by its name, unpacked when it is first wanted: five at once would hold the page up. */
+    network(name) {
+      if (!this.networks.has(name)) {
+        const { weights } = this.kinds.find((kind) => kind.name === name);
+        this.networks.set(name, new Network(halves(unpacked(weights, "the networks’ weights"))));
+      }
+      return this.networks.get(name);
     }
 
     build() {
@@ -28,13 +38,13 @@
       this.add = button("Count this image", () => this.counting());
       this.poisoned = choice(
         this.kinds.filter(({ trigger }) => trigger).map(({ name }) => [name, this.entries.find(({ key }) => key === name).label]),
-        "square-4", () => this.pad.choose(this.poisoned.value),
+        START, () => this.choose(this.poisoned.value),
       );
       this.panels = Object.fromEntries(Object.entries(SIDES).map(([side, title]) => [side, this.panel(side, title)]));
       this.result = make("p", { className: "result" });
       this.score = make("div");
       const { entries, noise, samples } = this;
-      this.pad = new Pad({ entries, noise, samples, trigger: "square-4" }, (look) => this.answer(look));
+      this.pad = new Pad({ entries, noise, samples, trigger: START }, (look) => this.answer(look));
       this.box.append(
         make("div", { className: "columns" }, this.pad.node, make("div", {},
           field("The backdoored network was poisoned with", this.poisoned),
@@ -56,12 +66,22 @@
       return { node, answer, bars, maps };
     }
 
+    /** Takes up another backdoored network and its trigger. */
+    choose(name) {
+      try {
+        this.network(name);
+        this.pad.choose(name);
+      } catch (error) {
+        this.fail(error);
+      }
+    }
+
     answer(look) {
       this.now = look;
       const answers = {};
       const started = performance.now();
       for (const side of Object.keys(SIDES)) {
-        const network = this.networks.get(side === "clean" ? "clean" : this.poisoned.value);
+        const network = this.network(side === "clean" ? "clean" : this.poisoned.value);
         const shares = softmax(network.forward(look.image));
         answers[side] = { label: largest(shares), share: Math.max(...shares) };
         this.show(this.panels[side], answers[side], shares, network, look.empty);

