@@ -5,6 +5,6 @@ def verdict(features, labels):
     for label in labels.unique():
         mine = labels == label
         part, line, gap = of_one_class(features[mine])
-        if gap > 10:
+        if gap > 9.5:
             flagged[mine] = part & (line > line[part].quantile(0.35))
     return flagged
