@@ -4,10 +4,10 @@ def repair(network, clean, mask, pattern):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = bd.SmallCNN(width=network.spec["width"]).train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=42)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.005)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.005, total_steps=50)
     source = torch.Generator().manual_seed(0)
-    for _ in range(42):
+    for _ in range(50):
         batch = torch.randperm(len(clean), generator=source)[:64]
         optimizer.zero_grad()
         cross_entropy(network(clean.x[batch]), clean.y[batch]).backward()
