@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from badnets_lib.files import write_atomically
 from badnets_lib.progress import track
 
@@ -92,6 +94,7 @@ class Grader:
     ) -> None:
         if not unsafe:
             check_available()
+        torch.set_num_threads(1)  # as inside: with other threads, training gives slightly other weights
         self.master, self.variant, self.limits, self.unsafe = master, variant, limits, unsafe
         self.given = master.given(variant)
         self.shared: dict[str, Any] = {"__name__": master.name}

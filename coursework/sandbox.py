@@ -33,6 +33,7 @@ from .inside import wire
 INSIDE = Path(__file__).parent / "inside"
 LIBRARY = Path(badnets_lib.__file__).parent
 HOME = "/course"  # where the library and the worker lie, seen from inside
+SCRATCH = "/scratch"  # what it may write to, in memory; /tmp may be where Python itself lies
 STARTING = 60.0  # seconds until torch is imported, at most
 GLANCE = 0.1  # seconds between two looks at the memory
 BASE = 2**30  # bytes that torch and Python take in the processes of an idle sandbox, and some more
@@ -107,9 +108,9 @@ def bubblewrap(limits: Limits) -> list[str]:
         for parent in reversed(Path(place).parents[:-1]):
             command += ["--perms", "0755", "--dir", str(parent)]
         command += ["--ro-bind", folder, place]
-    command += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", str(limits.disk), "--tmpfs", "/tmp"]
-    command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
-    for name, value in (environment(HOME) | {"ALONE": "1"}).items():
+    command += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", str(limits.disk), "--tmpfs", SCRATCH]
+    command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", SCRATCH]
+    for name, value in (environment(HOME) | {"SCRATCH": SCRATCH, "TMPDIR": SCRATCH, "HOME": SCRATCH}).items():
         command += ["--setenv", name, value]
     # The limit on processes does not hold for root: inside, root becomes nobody.
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", "--bounding-set=-all"]
@@ -117,9 +118,9 @@ def bubblewrap(limits: Limits) -> list[str]:
 
 
 def environment(home: str) -> dict[str, str]:
-    """All variables that the worker gets."""
+    """The variables that the worker gets, with or without a sandbox."""
     return {
-        "PATH": "/usr/bin:/bin", "HOME": "/tmp", "PYTHONPATH": home, "PYTHONDONTWRITEBYTECODE": "1",
+        "PATH": "/usr/bin:/bin", "PYTHONPATH": home, "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", "LANG": "C.UTF-8",
     }  # fmt: skip
 

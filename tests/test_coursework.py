@@ -171,7 +171,7 @@ WRONG = {
     "endless loop": "def add(x):\n    while True:\n        pass",
     "memory hog": "def add(x):\n    return len(bytearray(2**34))",
     "fork bomb": "import os\n\ndef add(x):\n    while True:\n        os.fork()",
-    "disk filler": "def add(x):\n    f = open('/tmp/x', 'wb')\n    while True:\n        f.write(bytes(2**20))",
+    "disk filler": "def add(x):\n    f = open('x', 'wb')\n    while True:\n        f.write(bytes(2**20))",
     "huge reply": "def add(x):\n    return 'x' * 2**26",
     "no number": "def add(x):\n    return None",
     "not a number": "def add(x):\n    return float('nan')",

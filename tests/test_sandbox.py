@@ -276,7 +276,7 @@ HOGS = {
         "import os\n\ndef f():\n    while True:\n        if os.fork() == 0:\n            os.setsid()"
     ),
     "threads": "import threading as t\n\ndef f():\n    while True:\n        t.Thread(target=t.Event().wait).start()",
-    "the disk": "def f():\n    for n in range(99):\n        open(f'/tmp/{n}', 'wb').write(bytes(2**20))",
+    "the disk": "def f():\n    for n in range(99):\n        open(f'/scratch/{n}', 'wb').write(bytes(2**20))",
     "files": "def f():\n    held = [open('/dev/null') for _ in range(10_000)]",
     "a reply beyond the limit": "def f():\n    return 'x' * 2**26",
     "a deep reply": "def f():\n    x = []\n    for _ in range(10**5):\n        x = [x]\n    return x",
@@ -293,11 +293,11 @@ def test_a_hog_meets_its_limit(box, what):
 
 def test_what_one_question_changes_the_next_does_not_see(box):
     spoil = (
-        "import os, torch\n\ndef f():\n    torch.equal = lambda *_: True\n    os.mkdir('/tmp/folder')\n"
-        "    return open('/tmp/note', 'w').write('x')"
+        "import os, torch\n\ndef f():\n    torch.equal = lambda *_: True\n    os.mkdir('/scratch/folder')\n"
+        "    return open('/scratch/note', 'w').write('x')"
     )
     assert ask(box, spoil) == 1
-    look = "import os, torch\n\ndef f():\n    return os.listdir('/tmp'), torch.equal(torch.ones(1), torch.zeros(1))"
+    look = "import os, torch\n\ndef f():\n    return os.listdir('/scratch'), torch.equal(torch.ones(1), torch.zeros(1))"
     assert ask(box, look) == ([], False)
 
 

@@ -57,13 +57,13 @@ def main() -> None:
 
 def end(child: int) -> None:
     """Kill a question's process and those that it started; in the sandbox all but ourselves, and what they wrote."""
-    alone = "ALONE" in os.environ
-    gone = kill(-1 if alone else -child)
+    scratch = os.environ.get("SCRATCH")
+    gone = kill(-1 if scratch else -child)
     os.waitpid(child, 0)
-    while alone and not gone:
+    while scratch and not gone:
         gone = kill(-1)
         time.sleep(0.001)
-    for left in os.scandir("/tmp") if alone else ():
+    for left in os.scandir(scratch) if scratch else ():
         shutil.rmtree(left) if left.is_dir(follow_symlinks=False) else os.unlink(left)
 
 
