@@ -11,10 +11,12 @@ import torch
 from sklearn.metrics import log_loss
 from torch import nn
 
+import badnets_lib
 from badnets_lib import Blend, Checkerboard, Goal, ImageSet, Patch, Proportion
 from badnets_lib.defenses.neural_cleanse import NeuralCleanse, Reversed
 from badnets_lib.models import SmallCNN
 from coursework import answers as a, baseline as b, hunt as h, specimens as s, zoo as z
+from coursework.masters import ASSIGNMENTS, Master, source
 
 NAMES = [f"model_{number:02}" for number in range(4)]
 ZOO = {"schema": 1, "zoo": "0123456789abcdef", "models": {name: {"file": f"{name}.safetensors"} for name in NAMES}}
@@ -423,3 +425,85 @@ def test_the_committed_hunt_to_beat_is_of_the_present_code():
     assert score.points == plain["points"] and score.total == plain["total"]
     kinds = s.draw_kinds(b.PRACTICE, s.Recipe())
     assert score.triggers.trials == kinds.count("square")
+
+
+# ---- the notebook of the capstone ----
+
+
+@pytest.fixture(scope="module")
+def capstone():
+    """Its cells' text by grade_id, and under "text" and "hunt" what has none: Markdown, and the code that hunts."""
+    cells = Master(ASSIGNMENTS / "6_hunt").notebook["cells"]
+    plain = [cell for cell in cells if "nbgrader" not in cell["metadata"]]
+    named = {cell["metadata"]["nbgrader"]["grade_id"]: source(cell) for cell in cells if cell not in plain}
+    text = "\n".join(source(cell) for cell in plain if cell["cell_type"] == "markdown")
+    return named | {"text": text, "hunt": "\n".join(source(cell) for cell in plain if "entries" in source(cell))}
+
+
+def test_the_notebook_states_the_hunt_to_beat_as_it_is_on_record(capstone):
+    told = json.loads(b.RECORD.read_text())
+    score, triggers = told["score"], told["score"]["triggers"]
+    area, entropy = (h.Estimate(**score[name]) for name in ("auc", "cross_entropy"))
+    reached = f"AUC {area}, cross-entropy {entropy} and {triggers['hits']} of {triggers['trials']} triggers"
+    assert f'salt "{told["salt"]}", it reached {reached}: {score["total"]:.2f} of 30 points' in capstone["text"]
+
+
+def test_the_notebook_states_the_rules_as_they_are_scored(capstone):
+    best, blind = -math.log(1 - h.CLIP), math.log(2)
+    for text in (
+        f"clipped to [{h.CLIP:g}, {1 - h.CLIP:g}]",
+        f"at least {h.LEAST_SHARE:.0%} of the test digits of other classes",
+        f"its mask sums to at most {h.MOST_PIXELS:g}",
+        f"ln 2 = {blind:.3f}, what 0.5 for every network costs | {best:.3f} |",
+    ):
+        assert text in capstone["text"]
+
+
+def test_the_notebook_states_the_recipe_as_it_is(capstone):
+    recipe, (_, reserve, test) = s.Recipe(), s.digits()
+    for text in (
+        f"{recipe.models} or more networks",
+        f"trained for {recipe.epochs} epochs on {recipe.images:,} digits",
+        f"clean accuracy of at least {recipe.least_clean:.0%}",
+        f"moves at least {recipe.least_success:.0%} of its victims",
+        f"The {len(reserve)} digits of `trusted_digits()`",
+        f"The {len(test):,} test digits",
+    ):
+        assert text in capstone["text"]
+
+
+def test_students_draw_the_digits_that_no_network_was_trained_on(capstone):
+    namespace = {"bd": badnets_lib}
+    exec(capstone["digits"], namespace)
+    theirs, ours = namespace["trusted_digits"](), s.digits()[1]
+    assert len(theirs) == 500 and torch.equal(theirs.x, ours.x) and torch.equal(theirs.y, ours.y)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_an_entry_of_the_notebook_is_read_as_it_was_meant(capstone, seed, tmp_path):
+    namespace = {}
+    exec(capstone["entry"], namespace)
+    mask, pattern = torch.rand(2, 28, 28, generator=torch.Generator().manual_seed(seed))
+    made = {"model_00": namespace["entry"](torch.tensor(0.75), torch.tensor(4), mask, pattern)}
+    made |= {name: namespace["entry"](0.25) for name in NAMES[1:]}
+    hunt = a.read_hunt(written(tmp_path, json.dumps(hunt_of(**made))), ZOO)
+    answer = hunt.answers["model_00"]
+    assert not hunt.problems and (answer.probability, answer.target) == (0.75, 4)
+    assert torch.allclose(answer.trigger.mask[0], mask, atol=6e-4)
+    assert torch.allclose(answer.trigger.pattern[0], pattern, atol=6e-4)
+    assert hunt.answers["model_01"].trigger is None
+
+
+def test_the_notebooks_own_hunt_writes_a_file_that_can_be_scored(capstone, zoo, tmp_path, monkeypatch):
+    """The cells that students run as they stand, with a search that does not search."""
+    monkeypatch.chdir(tmp_path)
+    namespace = {"bd": badnets_lib}
+    for name in ("imports", "digits", "stamp", "moved", "indices", "posterior", "probability", "entry"):
+        exec(capstone[name], namespace)
+    namespace["reverse"] = lambda network, x, label: (torch.full((28, 28), 0.01 * (label + 1)), torch.zeros(28, 28))
+    exec(capstone["hunt"], namespace)
+    assert not (tmp_path / "hunt.json").exists(), "without a zoo the cells do nothing"
+    (tmp_path / "zoo").symlink_to(zoo / "zoo")
+    exec(capstone["hunt"], namespace)
+    score = h.score_hunt(tmp_path / "hunt.json", zoo / "zoo", zoo / "truth.json")
+    assert not score.problems and score.auc.value == 0.5
