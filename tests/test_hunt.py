@@ -437,7 +437,8 @@ def capstone():
     plain = [cell for cell in cells if "nbgrader" not in cell["metadata"]]
     named = {cell["metadata"]["nbgrader"]["grade_id"]: source(cell) for cell in cells if cell not in plain}
     text = "\n".join(source(cell) for cell in plain if cell["cell_type"] == "markdown")
-    return named | {"text": text, "hunt": "\n".join(source(cell) for cell in plain if "entries" in source(cell))}
+    code = [source(cell) for cell in plain if cell["cell_type"] == "code"]
+    return named | {"text": text, "hunt": "\n".join(each for each in code if "entries" in each)}
 
 
 def test_the_notebook_states_the_hunt_to_beat_as_it_is_on_record(capstone):
