@@ -99,7 +99,7 @@ class Grader:
         self.given = master.given(variant)
         self.shared: dict[str, Any] = {"__name__": master.name}
         for code in self.given:
-            exec(compile(code, f"{master.name}: given", "exec"), self.shared)
+            exec(compile(code, f"{master.name}: given", "exec", dont_inherit=True), self.shared)
         self.shared |= variant.names()
 
     def grade(self, submission: Submission) -> Marks:
@@ -110,7 +110,7 @@ class Grader:
         except (Unreadable, OSError) as error:
             marks = tuple(Mark(check.name, 0.0, check.points, "not graded") for check in self.master.checks)
             return self._marks(submission, marks, str(error)[:TOLD], {}, start)
-        with Sandbox(self.limits, unsafe=self.unsafe) as sandbox:
+        with Sandbox(self.limits, unsafe=self.unsafe, preload=self.master.preload) as sandbox:
             marks = tuple(self._mark(check, work.sources, sandbox) for check in self.master.checks)
         return self._marks(submission, marks, "", work.texts, start)
 
@@ -137,7 +137,7 @@ class Grader:
         """Run one check; its points if nothing stops it."""
         try:
             with sandbox.question([*self.given, *sources], check.needs) as functions:
-                exec(compile(check.code, check.name, "exec"), self.shared | functions)
+                exec(compile(check.code, check.name, "exec", dont_inherit=True), self.shared | functions)
         except AssertionError as error:
             return Mark(check.name, 0.0, check.points, str(error)[:TOLD] or "a condition of this check does not hold")
         except (Lost, Malformed) as error:

@@ -80,6 +80,11 @@ class Master:
         """grade_ids of the cells that a student may not change: whatever a submission has there is ignored."""
         return {_about(cell)["grade_id"] for cell in self.notebook["cells"] if _about(cell).get("locked")}
 
+    @property
+    def preload(self) -> list[str]:
+        """Modules that the sandbox imports once and not for each question; "preload" in the notebook's metadata."""
+        return list(self.notebook["metadata"].get("badnets", {}).get("preload", []))
+
     def given(self, variant: Variant) -> list[str]:
         """The code that every student has, in order."""
         return [source(cell) for cell in self._variant(variant)["cells"] if is_given(cell)]

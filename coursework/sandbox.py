@@ -18,7 +18,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ HOME = "/course"  # where the library and the worker lie, seen from inside
 SCRATCH = "/scratch"  # what it may write to, in memory; /tmp may be where Python itself lies
 STARTING = 60.0  # seconds until torch is imported, at most
 GLANCE = 0.1  # seconds between two looks at the memory
+FLOOR = 2**28  # bytes of memory that the machine must keep
 BASE = 2**30  # bytes that torch and Python take in the processes of an idle sandbox, and some more
 
 
@@ -131,10 +132,11 @@ class Sandbox:
     Args:
         limits: For each question.
         unsafe: Run without bubblewrap, with the rights of whoever grades.
+        preload: Modules that are imported before the first question, besides torch and the library.
     """
 
-    def __init__(self, limits: Limits = USUAL, *, unsafe: bool = False) -> None:
-        self.limits, self.unsafe = limits, unsafe
+    def __init__(self, limits: Limits = USUAL, *, unsafe: bool = False, preload: Sequence[str] = ()) -> None:
+        self.limits, self.unsafe, self.preload = limits, unsafe, preload
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
@@ -193,7 +195,7 @@ class Sandbox:
         wrapper = [] if self.unsafe else bubblewrap(self.limits)
         with theirs:
             self._process = subprocess.Popen(
-                [*wrapper, sys.executable, "-m", "inside.worker"],
+                [*wrapper, sys.executable, "-m", "inside.worker", *self.preload],
                 stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
                 env=environment(f"{INSIDE.parent}{os.pathsep}{LIBRARY.parent}") if self.unsafe else None,
             )  # fmt: skip
@@ -272,6 +274,8 @@ class Link:
             return
         if held > BASE + 2 * self._limits.memory:
             raise Lost(f"more than {2 * self._limits.memory:,} bytes of memory in all")
+        if psutil.virtual_memory().available < FLOOR:  # there is memory that belongs to no process
+            raise Lost(f"the machine had less than {FLOOR:,} bytes of memory left")
 
 
 def _function(link: Link, name: str, problems: Any) -> Callable[..., Any]:

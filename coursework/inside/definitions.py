@@ -38,7 +38,7 @@ def load(sources: Iterable[str], wanted: Iterable[str]) -> tuple[dict[str, Any],
     for statement in needed(statements, wanted):
         module = ast.Module([statement], type_ignores=[])
         try:
-            exec(compile(module, "<submission>", "exec"), namespace)
+            exec(compile(module, "<submission>", "exec", dont_inherit=True), namespace)
         except BaseException as error:
             problems.append(f"line {statement.lineno} of a cell failed: {type(error).__name__}: {error}")
     return namespace, problems

@@ -8,12 +8,14 @@ what it leaves running can neither read the next question nor answer it.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import resource
 import shutil
 import signal
 import socket
 import struct
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -30,7 +32,9 @@ PR_SET_DUMPABLE = 4  # of Linux's prctl
 
 
 def main() -> None:
-    """Serve questions until the grader hangs up."""
+    """Import what the command line names, then serve questions until the grader hangs up."""
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
     torch.set_num_threads(1)
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0)  # no child may read or change this process
     control = socket.socket(fileno=os.dup(0))
