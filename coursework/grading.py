@@ -13,8 +13,10 @@ import secrets
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import torch
@@ -53,7 +55,7 @@ class Marks:
         problem: Why nothing could be graded; empty if it could.
         texts: The written answers, by grade_id, for whoever marks them.
         sandbox: "bubblewrap", or "UNSAFE" if the code ran with the teacher's rights.
-        seconds: What grading it took.
+        seconds: What grading it took, without the start of the sandbox.
         key: Of the submission, checks, variant and sandbox: marks with another key are made again.
     """
 
@@ -102,7 +104,11 @@ class Grader:
             exec(compile(code, f"{master.name}: given", "exec", dont_inherit=True), self.shared)
         self.shared |= variant.names()
 
-    def grade(self, submission: Submission) -> Marks:
+    def sandbox(self) -> Sandbox:
+        """A place for students' code to run. Submissions can share one: each question has a process of its own."""
+        return Sandbox(self.limits, unsafe=self.unsafe, preload=self.master.preload)
+
+    def grade(self, submission: Submission, sandbox: Sandbox) -> Marks:
         """The marks of one submission, whatever it is."""
         start = time.monotonic()
         try:
@@ -110,8 +116,7 @@ class Grader:
         except (Unreadable, OSError) as error:
             marks = tuple(Mark(check.name, 0.0, check.points, "not graded") for check in self.master.checks)
             return self._marks(submission, marks, str(error)[:TOLD], {}, start)
-        with Sandbox(self.limits, unsafe=self.unsafe, preload=self.master.preload) as sandbox:
-            marks = tuple(self._mark(check, work.sources, sandbox) for check in self.master.checks)
+        marks = tuple(self._mark(check, work.sources, sandbox) for check in self.master.checks)
         return self._marks(submission, marks, "", work.texts, start)
 
     def key(self, submission: Submission) -> str:
@@ -158,16 +163,22 @@ def grade_all(grader: Grader, found: Sequence[Submission], kept: Path, *, worker
         kept: Folder in which each submission's marks are kept as JSON.
         workers: How many are graded at a time.
     """
+    idle: SimpleQueue[Sandbox] = SimpleQueue()
 
     def one(submission: Submission) -> Marks:
         path = kept / f"{submission.student}.json"
         marks = _kept(path, grader.key(submission))
         if marks is None:
-            marks = grader.grade(submission)
+            sandbox = idle.get()
+            marks = grader.grade(submission, sandbox)
+            idle.put(sandbox)
             write_atomically(path, json.dumps(asdict(marks), indent=1))
         return marks
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ExitStack() as stack:
+        for _ in range(workers):
+            idle.put(stack.enter_context(grader.sandbox()))
+        pool = stack.enter_context(ThreadPoolExecutor(workers))
         graded: Iterable[Marks] = track(pool.map(one, found), "grading", total=len(found))
         return list(graded)
 

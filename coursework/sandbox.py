@@ -4,8 +4,10 @@ Inside there are the system and Python, read-only; torch and badnets_lib; a scra
 disappears; no network, no other process, no file of this project. The sandbox holds no check and no expected
 value, so whoever breaks everything in it still has to hand out right answers.
 
-What a question's code does costs that question only: after a crash, a late or a strange reply the
-whole sandbox is thrown away, and the next question gets a new one.
+What a question's code does costs that question only. Each question has a process of its own, made from one that no
+code of a student's ever ran in or can reach; when the question ends, every other process in the sandbox is killed and
+what was written is removed. After a crash, a late or a strange reply the whole sandbox is thrown away, and the next
+question gets a new one.
 """
 
 from __future__ import annotations
@@ -127,7 +129,7 @@ def environment(home: str) -> dict[str, str]:
 
 
 class Sandbox:
-    """One submission's place to run; started when a question first needs it.
+    """A place for students' code to run; started when a question first needs it.
 
     Args:
         limits: For each question.

@@ -111,9 +111,10 @@ def test_the_students_version_fails_exactly_its_checks(name, graders):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_solution_gets_all_points_and_the_students_version_none(name, graders, tmp_path):
     grader = graders(name)
-    whole = grader.grade(handed_in(tmp_path / "teacher.ipynb", grader.master.solution(VARIANT)))
+    with grader.sandbox() as sandbox:
+        whole = grader.grade(handed_in(tmp_path / "teacher.ipynb", grader.master.solution(VARIANT)), sandbox)
+        stubs = grader.grade(handed_in(tmp_path / "student.ipynb", grader.master.student(VARIANT)), sandbox)
     assert [mark for mark in whole.marks if mark.points != mark.possible] == [] and not whole.problem
-    stubs = grader.grade(handed_in(tmp_path / "student.ipynb", grader.master.student(VARIANT)))
     assert stubs.points == 0 and stubs.possible == whole.possible
 
 
@@ -129,10 +130,13 @@ def test_a_wrong_answer_passes_what_is_visible_and_loses_exactly_its_checks(path
 def test_wrong_answers_are_graded_so(name, graders, tmp_path):
     """In the sandbox, as many at once as have nothing in common: starting it is what takes time."""
     grader = graders(name)
-    for number, group in enumerate(groups([Answer.read(path) for path in ANSWERS if path.parent.parent.name == name])):
-        submission = handed_in(tmp_path / f"{number}.ipynb", with_answers(grader.master, group))
-        lost = [mark.check for mark in grader.grade(submission).marks if mark.points != mark.possible]
-        assert sorted(lost) == sorted(check for answer in group for check in answer.loses)
+    answers = [Answer.read(path) for path in ANSWERS if path.parent.parent.name == name]
+    with grader.sandbox() as sandbox:
+        for number, group in enumerate(groups(answers)):
+            submission = handed_in(tmp_path / f"{number}.ipynb", with_answers(grader.master, group))
+            marks = grader.grade(submission, sandbox).marks
+            lost = [mark.check for mark in marks if mark.points != mark.possible]
+            assert sorted(lost) == sorted(check for answer in group for check in answer.loses)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -70,6 +70,13 @@ def grader(master, bubblewrap):
     return Grader(master, Variant(seed=11), limits=Limits(seconds=2))
 
 
+@pytest.fixture(scope="module")
+def grade(grader):
+    """Grades submissions one after the other in one sandbox, as a class is graded."""
+    with grader.sandbox() as sandbox:
+        yield lambda submission: grader.grade(submission, sandbox)
+
+
 @pytest.fixture
 def hand_in(tmp_path, master):
     """Writes a solution as somebody's submission: some cells' code replaced, None deletes a cell, and more cells."""
@@ -154,11 +161,11 @@ def test_a_check_knows_which_functions_it_needs(master):
 # ---- marks ----
 
 
-def test_the_solution_gets_all_and_the_students_version_nothing(grader, hand_in, master):
-    assert points(grader.grade(hand_in())) == ALL
+def test_the_solution_gets_all_and_the_students_version_nothing(grade, hand_in, master):
+    assert points(grade(hand_in())) == ALL
     stubs = hand_in("bob")
     stubs.files[0].write_text(json.dumps(master.student(MASTERS)))
-    marks = grader.grade(stubs)
+    marks = grade(stubs)
     assert marks.points == 0 and marks.possible == 7 and "NotImplementedError" in why(marks, "check-add")
 
 
@@ -183,37 +190,35 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("one", "other"), [*zip(list(WRONG)[::2], list(WRONG)[1::2], strict=True)])
-def test_a_wrong_answer_costs_its_own_points(grader, hand_in, one, other):
+def test_a_wrong_answer_costs_its_own_points(grade, hand_in, one, other):
     """Two in one submission, with a right answer between them."""
-    marks = grader.grade(hand_in(add=WRONG[one], mean=WRONG[other] and WRONG[other].replace("add", "mean")))
+    marks = grade(hand_in(add=WRONG[one], mean=WRONG[other] and WRONG[other].replace("add", "mean")))
     assert points(marks) == {"check-add": 0, "check-scale": 2, "check-mean": 0}
     assert why(marks, "check-add") and why(marks, "check-mean")
 
 
-def test_checks_and_numbers_are_not_the_students_to_change(grader, hand_in):
+def test_checks_and_numbers_are_not_the_students_to_change(grade, hand_in):
     eased = hand_in(check_scale="pass", parameters="SIZE = 0", scale="def scale(x):\n    return x * SIZE")
-    assert points(grader.grade(eased)) == ALL
+    assert points(grade(eased)) == ALL
     gone = hand_in(check_scale=None, parameters=None, imports=None)
-    assert points(grader.grade(gone)) == ALL
+    assert points(grade(gone)) == ALL
     false = hand_in(check_scale="pass", scale="def scale(x):\n    return x")
-    assert points(grader.grade(false)) == ALL | {"check-scale": 0}
+    assert points(grade(false)) == ALL | {"check-scale": 0}
 
 
-def test_the_last_of_duplicated_cells_counts(grader, hand_in):
-    assert points(grader.grade(hand_in(more=["def add(x):\n    return x"]))) == ALL | {"check-add": 0}
-    assert points(grader.grade(hand_in(add="def add(x):\n    return x", more=["def add(x):\n    return x + 1"]))) == ALL
+def test_the_last_of_duplicated_cells_counts(grade, hand_in):
+    assert points(grade(hand_in(more=["def add(x):\n    return x"]))) == ALL | {"check-add": 0}
+    assert points(grade(hand_in(add="def add(x):\n    return x", more=["def add(x):\n    return x + 1"]))) == ALL
 
 
-def test_training_cells_do_not_run_again(grader, hand_in):
-    marks = grader.grade(
-        hand_in(more=["import time\ntime.sleep(60)\nfor _ in range(10**12):\n    pass\nraise SystemExit"])
-    )
+def test_training_cells_do_not_run_again(grade, hand_in):
+    marks = grade(hand_in(more=["import time\ntime.sleep(60)\nfor _ in range(10**12):\n    pass\nraise SystemExit"]))
     assert points(marks) == ALL and marks.seconds < 60
 
 
-def test_the_seed_is_a_secret(grader, hand_in):
+def test_the_seed_is_a_secret(grade, hand_in):
     guess = "def add(x):\n    return {0: 1, 1: 2}.get(x, 0)"  # right for the seed that students see
-    assert points(grader.grade(hand_in(add=guess))) == ALL | {"check-add": 0}
+    assert points(grade(hand_in(add=guess))) == ALL | {"check-add": 0}
 
 
 # ---- what is handed in ----
@@ -238,21 +243,21 @@ NOT_NOTEBOOKS = {
 
 
 @pytest.mark.parametrize("what", NOT_NOTEBOOKS)
-def test_what_is_no_notebook_gets_nothing_and_a_reason(grader, hand_in, what):
+def test_what_is_no_notebook_gets_nothing_and_a_reason(grade, hand_in, what):
     submission = hand_in()
     submission.files[0].write_bytes(NOT_NOTEBOOKS[what])
-    marks = grader.grade(submission)
+    marks = grade(submission)
     assert marks.points == 0 and marks.possible == 7 and "is not a notebook" in marks.problem
 
 
-def test_a_notebook_without_code_gets_nothing(grader, hand_in):
+def test_a_notebook_without_code_gets_nothing(grade, hand_in):
     submission = hand_in()
     submission.files[0].write_text(json.dumps(NOTEBOOK | {"cells": []}))
-    marks = grader.grade(submission)
+    marks = grade(submission)
     assert marks.points == 0 and not marks.problem and "there is no function add" in why(marks, "check-add")
 
 
-def test_links_pipes_and_large_files_are_not_opened(grader, hand_in, tmp_path):
+def test_links_pipes_and_large_files_are_not_opened(grade, hand_in, tmp_path):
     link, pipe, large = hand_in("link"), hand_in("pipe"), hand_in("large")
     other = hand_in("other").files[0]
     for submission in (link, pipe):
@@ -260,40 +265,40 @@ def test_links_pipes_and_large_files_are_not_opened(grader, hand_in, tmp_path):
     link.files[0].symlink_to(other)
     os.mkfifo(pipe.files[0])
     os.truncate(large.files[0], submissions.LARGEST + 1)  # a hole: it takes no space
-    assert "not an ordinary file" in grader.grade(link).problem
-    assert "not an ordinary file" in grader.grade(pipe).problem
-    assert "16,777,217 bytes; 16,777,216 are allowed" in grader.grade(large).problem
+    assert "not an ordinary file" in grade(link).problem
+    assert "not an ordinary file" in grade(pipe).problem
+    assert "16,777,217 bytes; 16,777,216 are allowed" in grade(large).problem
 
 
-def test_much_code_is_refused(grader, hand_in):
-    assert "characters of code; 524,288 are allowed" in grader.grade(hand_in(more=["x = 1\n" * 100_000])).problem
+def test_much_code_is_refused(grade, hand_in):
+    assert "characters of code; 524,288 are allowed" in grade(hand_in(more=["x = 1\n" * 100_000])).problem
 
 
-def test_another_assignment_or_variant_is_told(grader, hand_in):
+def test_another_assignment_or_variant_is_told(grade, hand_in):
     for about in ({"assignment": "0_three", "variant": 3}, {"assignment": "9_nine", "variant": 0}):
-        marks = grader.grade(hand_in(metadata={"badnets": about}))
+        marks = grade(hand_in(metadata={"badnets": about}))
         assert (
             f"this is {about['assignment']}, variant {about['variant']}; graded is 0_three, variant 0" == marks.problem
         )
-    assert points(grader.grade(hand_in(metadata={"badnets": {}}))) == ALL
+    assert points(grade(hand_in(metadata={"badnets": {}}))) == ALL
 
 
-def test_a_renamed_file_is_found(grader, hand_in, tmp_path):
+def test_a_renamed_file_is_found(grade, hand_in, tmp_path):
     hand_in("ann", "my answers (final) 2.ipynb")
     (flat,) = hand_in("x").files
     flat.rename(tmp_path / "handed" / "bob.ipynb")
     flat.parent.rmdir()
     ann, bob = submissions.find(tmp_path / "handed")
     assert (ann.student, bob.student) == ("ann", "bob")
-    assert points(grader.grade(ann)) == points(grader.grade(bob)) == ALL
+    assert points(grade(ann)) == points(grade(bob)) == ALL
 
 
-def test_none_or_several_notebooks_are_told(grader, hand_in, tmp_path):
+def test_none_or_several_notebooks_are_told(grade, hand_in, tmp_path):
     hand_in("ann", "a.ipynb"), hand_in("ann", "b.ipynb")
     (tmp_path / "handed" / "bob").mkdir()
     ann, bob = submissions.find(tmp_path / "handed")
-    assert grader.grade(ann).problem == "one file is expected; found a.ipynb, b.ipynb"
-    assert grader.grade(bob).problem == "one file is expected; found none"
+    assert grade(ann).problem == "one file is expected; found a.ipynb, b.ipynb"
+    assert grade(bob).problem == "one file is expected; found none"
 
 
 def test_a_folder_that_is_not_one_is_refused(tmp_path, hand_in):
@@ -315,7 +320,7 @@ def test_a_stopped_run_goes_on_where_it_was(grader, hand_in, tmp_path, monkeypat
     found = [hand_in("ann"), hand_in("bob", add="def add(x):\n    return 2")]
     first = grade_all(grader, found[:1], tmp_path / "kept")
     graded = []
-    monkeypatch.setattr(Grader, "grade", lambda self, who: graded.append(who.student) or WHOLE(self, who))
+    monkeypatch.setattr(Grader, "grade", lambda self, who, box: graded.append(who.student) or WHOLE(self, who, box))
     second = grade_all(grader, found, tmp_path / "kept")
     assert graded == ["bob"] and second[0] == first[0] and [marks.points for marks in second] == [7, 6]
     hand_in("ann", add="def add(x):\n    return 2")  # handed in again

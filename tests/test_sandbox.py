@@ -297,6 +297,10 @@ def test_what_one_question_changes_the_next_does_not_see(box):
         "    return open('/scratch/note', 'w').write('x')"
     )
     assert ask(box, spoil) == 1
+    segment = "import ctypes\n\ndef f():\n    return ctypes.CDLL(None).shmget(5, 2**20, 0o1600)"
+    assert ask(box, segment) >= 0
+    find = "import ctypes\n\ndef f():\n    return ctypes.CDLL(None).shmget(5, 2**20, 0o600)"
+    assert ask(box, find) == -1
     look = "import os, torch\n\ndef f():\n    return os.listdir('/scratch'), torch.equal(torch.ones(1), torch.zeros(1))"
     assert ask(box, look) == ([], False)
 

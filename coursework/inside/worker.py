@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import time
 import traceback
@@ -27,6 +28,9 @@ from . import definitions, wire
 
 TEXT = 300
 """Characters of an error that are told."""
+
+IPC = ("/proc/sysvipc/shm", "/proc/sysvipc/msg", "/proc/sysvipc/sem")
+"""What of a process can outlive it in memory."""
 
 PR_SET_DUMPABLE = 4  # of Linux's prctl
 
@@ -69,6 +73,14 @@ def end(child: int) -> None:
         time.sleep(0.001)
     for left in os.scandir(scratch) if scratch else ():
         shutil.rmtree(left) if left.is_dir(follow_symlinks=False) else os.unlink(left)
+    if scratch and any(map(has_entries, IPC)):
+        subprocess.run(["ipcrm", "--all"], check=True)
+
+
+def has_entries(table: str) -> bool:
+    """Whether one of the kernel's tables holds more than its heading."""
+    with open(table) as file:
+        return len(file.readlines()) > 1
 
 
 def kill(which: int) -> bool:
