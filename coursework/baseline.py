@@ -2,7 +2,7 @@
 
     python -m coursework.baseline
 
-makes the practice zoo in `_build/`, scans it, scores the scan and writes `coursework/capstone/baseline.json`.
+makes the practice zoo in `_build/`, scans it, scores the scan and writes `coursework/assignments/6_hunt/baseline.json`.
 Cost: four minutes of processor time, half of them for the zoo; two minutes on two idle cores.
 """
 
@@ -33,7 +33,7 @@ PRACTICE = "practice"
 """The salt of the zoo whose truth everybody may know."""
 
 BUILD = Path("_build")
-RECORD = Path(__file__).parent / "capstone" / "baseline.json"
+RECORD = Path(__file__).parent / "assignments" / "6_hunt" / "baseline.json"
 
 
 def margins(norms: Float[Tensor, " k"], scan: NeuralCleanse) -> Float[Tensor, " k"]:

@@ -36,7 +36,7 @@ from badnets_lib.triggers import Corner, from_spec, to_spec
 
 Kind = Literal["clean", "square", "spread", "source-specific"]
 """What a network is: without a backdoor; a small square for all classes; a faint change of the whole image for
-all classes; a small square that works on three classes only."""
+all classes; a small square that was stamped on three classes only in training, and that others may obey as well."""
 
 
 @dataclass(frozen=True)
