@@ -105,7 +105,7 @@ class Grader:
         self.shared |= variant.names()
 
     def sandbox(self) -> Sandbox:
-        """A place for students' code to run. Submissions can share one: each question has a process of its own."""
+        """A place for students' code to run, for one submission after the other."""
         return Sandbox(self.limits, unsafe=self.unsafe, preload=self.master.preload)
 
     def grade(self, submission: Submission, sandbox: Sandbox) -> Marks:
@@ -117,6 +117,8 @@ class Grader:
             marks = tuple(Mark(check.name, 0.0, check.points, "not graded") for check in self.master.checks)
             return self._marks(submission, marks, str(error)[:TOLD], {}, start)
         marks = tuple(self._mark(check, work.sources, sandbox) for check in self.master.checks)
+        if not sandbox.apart:  # the next submission must not meet what this one could have spoilt
+            sandbox.stop()
         return self._marks(submission, marks, "", work.texts, start)
 
     def key(self, submission: Submission) -> str:

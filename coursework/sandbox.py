@@ -5,9 +5,9 @@ disappears; no network, no other process, no file of this project. The sandbox h
 value, so whoever breaks everything in it still has to hand out right answers.
 
 What a question's code does costs that question only. Each question has a process of its own, made from one that no
-code of a student's ever ran in or can reach; when the question ends, every other process in the sandbox is killed and
-what was written is removed. After a crash, a late or a strange reply the whole sandbox is thrown away, and the next
-question gets a new one.
+code of a student's ever ran in; when the question ends, every other process in the sandbox is killed and what was
+written is removed. After a crash, a late or a strange reply the whole sandbox is thrown away, and the next question
+gets a new one. Where questions have namespaces of their own (`apart`), several submissions can share a sandbox.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ LIBRARY = Path(badnets_lib.__file__).parent
 HOME = "/course"  # where the library and the worker lie, seen from inside
 SCRATCH = "/scratch"  # what it may write to, in memory; /tmp may be where Python itself lies
 STARTING = 60.0  # seconds until torch is imported, at most
+HANDING = 10.0  # seconds until a question has a process, at most
 GLANCE = 0.1  # seconds between two looks at the memory
 FLOOR = 2**28  # bytes of memory that the machine must keep
 BASE = 2**30  # bytes that torch and Python take in the processes of an idle sandbox, and some more
@@ -135,7 +136,12 @@ class Sandbox:
         limits: For each question.
         unsafe: Run without bubblewrap, with the rights of whoever grades.
         preload: Modules that are imported before the first question, besides torch and the library.
+
+    Attributes:
+        apart: No question can reach the process that the next one is made from.
     """
+
+    apart = False
 
     def __init__(self, limits: Limits = USUAL, *, unsafe: bool = False, preload: Sequence[str] = ()) -> None:
         self.limits, self.unsafe, self.preload = limits, unsafe, preload
@@ -179,15 +185,20 @@ class Sandbox:
 
     def _link(self) -> Link:
         """A connection to a new process for one question, in this sandbox or, if that is gone, in a new one."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            for _ in range(2):
-                try:
-                    socket.send_fds(self._running(), [b"?"], [theirs.fileno()])
-                    break
-                except OSError:
-                    self.stop()
-        return Link(ours, self._process, self.limits)
+        for _ in range(2):
+            ours, theirs = socket.socketpair()
+            try:
+                with theirs:
+                    control = self._running()
+                    control.settimeout(HANDING)
+                    socket.send_fds(control, [b"?"], [theirs.fileno()])
+                if control.recv(1):
+                    return Link(ours, self._process, self.limits)
+            except OSError:  # the process is gone, or was stopped
+                pass
+            ours.close()
+            self.stop()
+        raise NoSandbox("the process that runs submissions does not take questions")
 
     def _running(self) -> socket.socket:
         """The socket over which questions are handed in, of a sandbox that is ready for them."""
@@ -203,8 +214,7 @@ class Sandbox:
             )  # fmt: skip
         ours.settimeout(STARTING)
         self._control = ours
-        if not ours.recv(1):
-            raise NoSandbox("the process that runs submissions ended before it began")
+        self.apart = ours.recv(len("apart!")) == b"apart!"
         return ours
 
 

@@ -332,6 +332,14 @@ def test_a_stopped_run_goes_on_where_it_was(grader, hand_in, tmp_path, monkeypat
 WHOLE = Grader.grade
 
 
+def test_where_questions_are_not_apart_every_submission_gets_a_sandbox(grader, hand_in, monkeypatch):
+    with grader.sandbox() as sandbox:
+        grader.grade(hand_in(), sandbox)
+        assert sandbox.apart and sandbox._process is not None
+        monkeypatch.setattr(sandbox, "apart", False)
+        assert points(grader.grade(hand_in(), sandbox)) == ALL and sandbox._process is None
+
+
 def test_the_seed_is_drawn_once_a_folder(tmp_path):
     seed = grading.seed_of(tmp_path / "a")
     assert grading.seed_of(tmp_path / "a") == seed != grading.seed_of(tmp_path / "b")

@@ -4,6 +4,7 @@ import os
 import socket
 import time
 
+import psutil
 import pytest
 import torch
 
@@ -303,6 +304,35 @@ def test_what_one_question_changes_the_next_does_not_see(box):
     assert ask(box, find) == -1
     look = "import os, torch\n\ndef f():\n    return os.listdir('/scratch'), torch.equal(torch.ones(1), torch.zeros(1))"
     assert ask(box, look) == ([], False)
+
+
+SPOILERS = {
+    "stopped": "os.kill(os.getppid(), signal.SIGSTOP)",
+    "starved of memory": "resource.prlimit({pid}, resource.RLIMIT_AS, (2**20, 2**20))",
+    "starved of processes": "resource.prlimit({pid}, resource.RLIMIT_NPROC, (0, 0))",
+    "put to sleep": "os.setpriority(os.PRIO_PROCESS, {pid}, 19)",
+}
+
+
+@pytest.mark.parametrize("how", SPOILERS)
+@pytest.mark.parametrize("pid", ["1", "2", "os.getppid()", "3"])
+def test_the_process_of_the_next_question_is_out_of_reach(box, how, pid):
+    """Whatever the attempt gives, the next question is answered from the same process as before."""
+    assert still_good(box) and box.apart
+    process = box._process
+    spoil = f"import os, resource, signal\n\ndef f():\n    {SPOILERS[how].format(pid=pid)}\n    return 1"
+    try:
+        ask(box, spoil)
+    except (OSError, Lost):
+        process = None
+    assert still_good(box) and (process is None or box._process is process)
+
+
+def test_a_worker_that_takes_no_questions_is_replaced(box):
+    assert still_good(box)
+    family = psutil.Process(box._process.pid).children(recursive=True)
+    min((p for p in family if p.name().startswith("python")), key=psutil.Process.create_time).suspend()
+    assert still_good(box)
 
 
 def test_objects_that_equal_everything_do_not_cross(box):

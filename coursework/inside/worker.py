@@ -2,7 +2,8 @@
 
 Importing torch takes seconds, so it is done once here and each child starts from there. Over its
 standard input, a socket, this process is handed one socket more for each question; a child knows no other, so
-what it leaves running can neither read the next question nor answer it.
+what it leaves running can neither read the next question nor answer it. A child also gets namespaces of its own,
+where the machine allows that: then it cannot even name this process, and so not stop it or spoil it for the next one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import shutil
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import time
 import traceback
@@ -29,10 +29,9 @@ from . import definitions, wire
 TEXT = 300
 """Characters of an error that are told."""
 
-IPC = ("/proc/sysvipc/shm", "/proc/sysvipc/msg", "/proc/sysvipc/sem")
-"""What of a process can outlive it in memory."""
-
 PR_SET_DUMPABLE = 4  # of Linux's prctl
+OWN = 0x08000000 | 0x10000000 | 0x20000000  # of its unshare: what outlives a process in memory, users, processes
+LIBC = ctypes.CDLL(None)
 
 
 def main() -> None:
@@ -40,10 +39,11 @@ def main() -> None:
     for module in sys.argv[1:]:
         importlib.import_module(module)
     torch.set_num_threads(1)
-    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0)  # no child may read or change this process
+    LIBC.prctl(PR_SET_DUMPABLE, 0)  # no child may read or change this process
     control = socket.socket(fileno=os.dup(0))
     _silence()
-    control.sendall(b"!")
+    apart = is_apart()
+    control.sendall(b"apart!" if apart else b"ready!")
     child = 0
     while True:
         _, handed, _, _ = socket.recv_fds(control, 1, 1)
@@ -56,11 +56,31 @@ def main() -> None:
         if child == 0:
             control.close()
             try:
+                if apart:
+                    enter_own()
                 serve(link)
             finally:
                 os._exit(0)
         os.setpgid(child, child)
         link.close()
+        control.sendall(b"!")
+
+
+def is_apart() -> bool:
+    """Whether a child can have namespaces of its own."""
+    child = os.fork()
+    if child == 0:
+        os._exit(LIBC.unshare(OWN) != 0)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def enter_own() -> None:
+    """Go on in a process that is the first of its own namespaces; this one waits for it and ends."""
+    LIBC.unshare(OWN)
+    first = os.fork()
+    if first:
+        os.waitpid(first, 0)
+        os._exit(0)
 
 
 def end(child: int) -> None:
@@ -73,14 +93,6 @@ def end(child: int) -> None:
         time.sleep(0.001)
     for left in os.scandir(scratch) if scratch else ():
         shutil.rmtree(left) if left.is_dir(follow_symlinks=False) else os.unlink(left)
-    if scratch and any(map(has_entries, IPC)):
-        subprocess.run(["ipcrm", "--all"], check=True)
-
-
-def has_entries(table: str) -> bool:
-    """Whether one of the kernel's tables holds more than its heading."""
-    with open(table) as file:
-        return len(file.readlines()) > 1
 
 
 def kill(which: int) -> bool:
