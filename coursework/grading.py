@@ -27,7 +27,7 @@ from badnets_lib.progress import track
 from . import submissions
 from .inside.wire import Malformed
 from .masters import Check, Master
-from .sandbox import USUAL, Limits, Lost, Raised, Sandbox, check_available
+from .sandbox import USUAL, Limits, Lost, NoSandbox, Raised, Sandbox, check_available
 from .submissions import Submission, Unreadable
 from .variants import MASTERS, Variant
 
@@ -147,6 +147,8 @@ class Grader:
                 exec(compile(check.code, check.name, "exec", dont_inherit=True), self.shared | functions)
         except AssertionError as error:
             return Mark(check.name, 0.0, check.points, str(error)[:TOLD] or "a condition of this check does not hold")
+        except NoSandbox:  # this machine's fault, not the student's: grading stops
+            raise
         except (Lost, Malformed) as error:
             return Mark(check.name, 0.0, check.points, f"lost: {error}"[:TOLD])
         except Raised as error:

@@ -10,7 +10,7 @@ import pytest
 from coursework import __main__ as command, grading, masters, outputs, submissions
 from coursework.grading import Grader, Mark, grade_all
 from coursework.masters import Master
-from coursework.sandbox import Limits
+from coursework.sandbox import Limits, NoSandbox
 from coursework.specimens import Recipe
 from coursework.submissions import Submission
 from coursework.variants import MASTERS, Variant
@@ -330,6 +330,13 @@ def test_a_stopped_run_goes_on_where_it_was(grader, hand_in, tmp_path, monkeypat
 
 
 WHOLE = Grader.grade
+
+
+def test_a_sandbox_that_does_not_start_costs_no_student_a_point(grader, hand_in, tmp_path, monkeypatch):
+    monkeypatch.setattr("coursework.sandbox.bubblewrap", lambda limits: ["false"])
+    with pytest.raises(NoSandbox, match="does not take questions"):
+        grade_all(grader, [hand_in()], tmp_path / "kept")
+    assert not (tmp_path / "kept" / "ann.json").exists()
 
 
 def test_where_questions_are_not_apart_every_submission_gets_a_sandbox(grader, hand_in, monkeypatch):
