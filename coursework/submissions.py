@@ -54,6 +54,8 @@ class Work:
 def find(folder: Path, ending: str = ".ipynb") -> list[Submission]:
     """Everybody's submission, by name: `folder/<student>/anything.ipynb` or `folder/<student>.ipynb`.
 
+    Who handed in a file of another kind is there too, without a file.
+
     Args:
         folder: Where they lie.
         ending: Of the files that are handed in.
@@ -71,6 +73,8 @@ def find(folder: Path, ending: str = ".ipynb") -> list[Submission]:
         elif entry.suffix == ending:
             found.append(Submission(entry.stem, (entry,)))
     names = [submission.student for submission in found]
+    others = {entry.stem for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")}
+    found += [Submission(name, ()) for name in sorted(others - {*names})]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not found:
         raise ValueError(f"{folder} holds " + (f"several submissions of {', '.join(twice)}" if twice else "nothing"))

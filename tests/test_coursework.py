@@ -296,7 +296,9 @@ def test_a_renamed_file_is_found(grade, hand_in, tmp_path):
 def test_none_or_several_notebooks_are_told(grade, hand_in, tmp_path):
     hand_in("ann", "a.ipynb"), hand_in("ann", "b.ipynb")
     (tmp_path / "handed" / "bob").mkdir()
-    ann, bob = submissions.find(tmp_path / "handed")
+    (tmp_path / "handed" / "eve.zip").write_bytes(b"PK")
+    ann, bob, eve = submissions.find(tmp_path / "handed")
+    assert grade(eve).problem == "one file is expected; found none"
     assert grade(ann).problem == "one file is expected; found a.ipynb, b.ipynb"
     assert grade(bob).problem == "one file is expected; found none"
 
