@@ -79,6 +79,13 @@ def says(element, pattern, timeout=20_000):
     playwright.expect(element.locator(".result").first).to_contain_text(re.compile(pattern), timeout=timeout)
 
 
+def says_in_passing(element, pattern):
+    """Look at every frame: `says` looks once a second at most, and misses what is soon gone."""
+    looked_for = "([line, pattern]) => new RegExp(pattern).test(line.textContent)"
+    line = element.locator(".result").first.element_handle()
+    element.page.wait_for_function(looked_for, arg=[line, pattern], timeout=SLOW)
+
+
 def drawn(page, element, label):
     """Draw the first recorded digit of that class with the mouse, in a corner of the paper."""
     box = element.locator("canvas.pad").bounding_box()
@@ -205,7 +212,7 @@ def test_training_plants_a_backdoor_and_the_records_are_the_librarys(visit, unch
     assert element.get_by_label("Seed").input_value() == "5"
     assert element.get_by_role("slider", name="Poisoned share").get_attribute("aria-valuetext") == "10%"
     element.get_by_role("button", name="Train", exact=True).click()
-    says(element, "Training: epoch 0.5 of 2", SLOW)
+    says_in_passing(element, "Training: epoch (0.5|0.75|1)")
     assert element.locator("svg circle").count() >= 3, "the curves grow"
     assert element.locator(".previews figcaption").count() == 8
     says(element, "Done in", SLOW)
@@ -237,7 +244,7 @@ def test_training_plants_a_backdoor_and_the_records_are_the_librarys(visit, unch
     assert pruned.value < clean.value - 0.2, "one channel is not enough"
 
     element.get_by_role("button", name="Scan for a trigger").press("Enter")
-    says(element, "Scanning: [1-9] of 10 labels", SLOW)
+    says_in_passing(element, "Scanning: [1-9] of 10 labels")
     says(element, "The scan flags label 3: ", SLOW)
     row = element.get_by_role("table", name="Smallest trigger").get_by_role("row").filter(has_text="flagged")
     assert row.get_by_role("rowheader").inner_text() == "3"
@@ -271,7 +278,7 @@ def downloaded(page, element, name):
 def test_training_pauses_and_resets(visit):
     element = part(visit(query="?fraction=0.02&epochs=8"), "bn-train")
     element.get_by_role("button", name="Train", exact=True).click()
-    says(element, "Training: epoch", SLOW)
+    says_in_passing(element, "Training: epoch")
     element.get_by_role("button", name="Pause").click()
     element.page.wait_for_timeout(1500)
     points = element.locator("svg circle").count()
@@ -316,7 +323,7 @@ def test_it_trains_where_no_worker_may_start(visit):
     page = visit(before="globalThis.Worker = class { constructor() { throw new Error('forbidden'); } };")
     element = part(page, "bn-train")
     element.get_by_role("button", name="Train", exact=True).click()
-    says(element, "Training: epoch 0.25", SLOW)
+    says_in_passing(element, "Training: epoch (?!0 of)")
     element.get_by_role("button", name="Reset").click()
     says(element, "^Ready.$")
 
@@ -413,6 +420,6 @@ def test_it_goes_on_without_a_connection(browser, site):
     says(element, "the backdoored network says 7")
     training = part(page, "bn-train")
     training.get_by_role("button", name="Train", exact=True).click()
-    says(training, "Training: epoch", SLOW)
+    says_in_passing(training, "Training: epoch")
     part(page, "bn-quiz")
     context.close()
