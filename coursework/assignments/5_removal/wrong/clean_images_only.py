@@ -1,4 +1,4 @@
-# loses: check-modest, check-sharp, check-other
+# loses: check-modest, check-other
 # Fine-tunes on the clean images; nothing in them speaks against the trigger.
 def repair(network, clean, mask, pattern):
     network = copy.deepcopy(network).train()

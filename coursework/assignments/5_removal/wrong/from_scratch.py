@@ -1,4 +1,4 @@
-# loses: check-sharp, check-other, check-clean
+# loses: check-other, check-clean
 # Throws the network away and trains a new one on the few clean images: no backdoor, and too little accuracy.
 def repair(network, clean, mask, pattern):
     with torch.random.fork_rng(devices=[]):
