@@ -171,7 +171,8 @@ def test_the_keyboard_does_it_all(visit):
     for key in ("ArrowLeft", "ArrowUp", "ArrowUp"):
         view.press(key)
     says(element, "With the trigger elsewhere")
-    assert "Trigger at row 21, column 22; arrow keys move it" in view.get_attribute("aria-label")
+    place = re.compile("Trigger at row 21, column 22; arrow keys move it")
+    playwright.expect(view).to_have_attribute("aria-label", place)
     element.get_by_role("button", name="Trigger back to its place").press("Enter")
     says(element, "With the trigger: ")
     reached = []
@@ -194,7 +195,7 @@ def test_a_finger_lays_the_trigger(visit):
     box = view.bounding_box()
     page.touchscreen.tap(box["x"] + 0.2 * box["width"], box["y"] + 0.2 * box["height"])
     says(element, "With the trigger elsewhere")
-    assert re.search(r"Trigger at row [345], column [345];", view.get_attribute("aria-label"))
+    playwright.expect(view).to_have_attribute("aria-label", re.compile(r"Trigger at row [345], column [345];"))
 
 
 # ---- train and defend ----

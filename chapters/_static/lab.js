@@ -99,5 +99,6 @@ globalThis.bnLab ??= (() => {
   const elements = [...document.querySelectorAll(Object.keys(SCRIPTS).join())];
   elements.forEach((element) => near.observe(element));
   const served = location.protocol.startsWith("http") && "serviceWorker" in navigator;
-  if (served && elements.length) addEventListener("load", () => stayOffline().catch(() => {})); // without it, all but this works
+  const later = () => setTimeout(() => stayOffline().catch(() => {}), 2000); // the first answers come first
+  if (served && elements.length) addEventListener("load", later); // without it, all but this works
 })();

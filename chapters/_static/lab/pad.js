@@ -2,7 +2,7 @@
 "use strict";
 
 bnLab.define("pad", ["core", "images", "page"], ({ SIDE, PIXELS }, images, page) => {
-  const { make, button, field, choice, paint } = page;
+  const { make, button, field, choice, paint, penOf } = page;
   const { stamped, stampedAt, windowOf, digitOf } = images;
   const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
   const PAPER = 280; // pixels of the drawing canvas
@@ -87,14 +87,14 @@ bnLab.define("pad", ["core", "images", "page"], ({ SIDE, PIXELS }, images, page)
     }
 
     newPaper() {
-      const pen = this.paper.getContext("2d");
+      const pen = penOf(this.paper);
       pen.fillRect(0, 0, PAPER, PAPER);
       Object.assign(pen, { lineWidth: LINE, lineCap: "round", lineJoin: "round", strokeStyle: "#fff", fillStyle: "#000" });
       this.label = null;
     }
 
     drawn() {
-      const pen = this.paper.getContext("2d");
+      const pen = penOf(this.paper);
       pen.beginPath();
       const points = this.stroke.length > 1 ? this.stroke : [this.stroke[0], this.stroke[0]];
       points.forEach(([x, y]) => pen.lineTo(x, y));
@@ -115,7 +115,7 @@ bnLab.define("pad", ["core", "images", "page"], ({ SIDE, PIXELS }, images, page)
       this.label = label;
       const small = make("canvas");
       paint(small, this.digit, SIDE);
-      const pen = this.paper.getContext("2d");
+      const pen = penOf(this.paper);
       pen.imageSmoothingEnabled = true;
       pen.drawImage(small, 0, 0, PAPER, PAPER);
       this.soon();

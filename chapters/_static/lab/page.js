@@ -69,6 +69,11 @@ bnLab.define("page", ["files"], (files) => {
 
   // ---- Images -----------------------------------------------------------------------------------
 
+  /** What draws on a canvas; the canvas stays in memory, as a first picture would wait long for the graphics process. */
+  function penOf(canvas) {
+    return canvas.getContext("2d", { willReadFrequently: true });
+  }
+
   /** Grey pixels on a canvas: `values` in [0, 1], row by row. */
   function paint(canvas, values, width) {
     const height = values.length / width;
@@ -76,7 +81,7 @@ bnLab.define("page", ["files"], (files) => {
     const picture = new ImageData(width, height);
     const pixels = new Uint32Array(picture.data.buffer);
     for (let at = 0; at < pixels.length; at++) pixels[at] = 0xff000000 + 0x010101 * Math.round(255 * values[at]);
-    canvas.getContext("2d").putImageData(picture, 0, 0);
+    penOf(canvas).putImageData(picture, 0, 0);
   }
 
   // ---- Curves -----------------------------------------------------------------------------------
@@ -157,6 +162,6 @@ bnLab.define("page", ["files"], (files) => {
   }
 
   return {
-    make, button, field, choice, table, counted, percent, paint, curves, Element, data, triggers,
+    make, button, field, choice, table, counted, percent, paint, penOf, curves, Element, data, triggers,
   };
 });
