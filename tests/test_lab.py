@@ -89,9 +89,11 @@ def says_in_passing(element, pattern):
 def drawn(page, element, label):
     """Draw the first recorded digit of that class with the mouse, in a corner of the paper."""
     box = element.locator("canvas.pad").bounding_box()
-    digit = next(entry for entry in STROKES if entry["label"] == label)
-    for stroke in digit["strokes"]:
-        points = [(box["x"] + 10 + 0.8 * x, box["y"] + 8 + 0.8 * y) for x, y in stroke]
+    strokes = next(entry for entry in STROKES if entry["label"] == label)["strokes"]
+    left, top = (min(point[axis] for stroke in strokes for point in stroke) for axis in (0, 1))
+    scale = 90 / max(max(x - left, y - top) for stroke in strokes for x, y in stroke)
+    for stroke in strokes:
+        points = [(box["x"] + 15 + scale * (x - left), box["y"] + 15 + scale * (y - top)) for x, y in stroke]
         page.mouse.move(*points[0])
         page.mouse.down()
         for point in points:

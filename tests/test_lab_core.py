@@ -286,16 +286,22 @@ def test_small_triggers_move(page, digits):
         assert entry["away"][0 * 28 + 5] == 1 or entry["key"] == "pattern"
 
 
-def test_hand_drawn_digits_are_read(page):
-    """Pen paths, brought into MNIST's format, are read right by the clean network: at least nine in ten."""
+def test_recorded_handwriting_is_read(page):
+    """Digits of eight people, brought into MNIST's format, are read right by each network: at least nine in ten."""
     found = page.evaluate("""(digits) => {
       const { Network } = bnLab.use("core"), { digitOf } = bnLab.use("images");
       const { unpacked, halves } = bnLab.use("files");
-      const network = new Network(halves(unpacked(bnLab.data.beside.networks[0].weights, "weights")));
-      return digits.map(({ strokes }) => network.answer(digitOf(strokes)));
+      const images = digits.map(({ strokes }) => digitOf(strokes));
+      return bnLab.data.beside.networks.map(({ weights }) => {
+        const network = new Network(halves(unpacked(weights, "weights")));
+        return images.map((image) => network.answer(image));
+      });
     }""", STROKES)  # fmt: skip
-    wrong = [(drawn["label"], answer) for drawn, answer in zip(STROKES, found, strict=True) if drawn["label"] != answer]
-    assert len(STROKES) == 40 and len(wrong) <= 4, wrong
+    labels = [entry["label"] for entry in STROKES]
+    assert sorted(labels) == sorted(8 * list(range(10))) and len({entry["writer"] for entry in STROKES}) == 8
+    misread = [[label for label, answer in zip(labels, answers, strict=True) if label != answer] for answers in found]
+    assert len(misread) == 5 and max(map(len, misread)) <= 8, misread
+    assert all(wrong.count(1) > len(wrong) / 2 for wrong in misread), "the lab's page says so"
 
 
 def test_size_and_place_of_a_drawing_do_not_matter(page):
