@@ -331,6 +331,44 @@ def test_it_trains_where_no_worker_may_start(visit):
     says(element, "^Ready.$")
 
 
+FAKE = """globalThis.sent = [];
+globalThis.Worker = class {
+  postMessage(message) {
+    globalThis.answer = (data) => this.onmessage({ data: { ...data, job: message.job } });
+    globalThis.sent.push(message.what);
+  }
+};"""
+PROGRESS = """answer({ kind: "progress", epoch: 1, previews: [], images: [],
+  clean: { hits: 1, trials: 2 }, success: { hits: 1, trials: 2 } })"""
+
+
+def test_after_a_reset_nothing_is_heard_of_the_old_training(visit):
+    page = visit(before=FAKE)
+    element = part(page, "bn-train")
+    element.get_by_role("button", name="Train", exact=True).click()
+    page.wait_for_function("sent.at(-1) === 'begin'")
+    page.evaluate("answer({ kind: 'ready' })")
+    page.wait_for_function("sent.at(-1) === 'train'")
+    page.evaluate(PROGRESS)
+    says(element, "Training: epoch 1 of 4. Clean accuracy 50%")
+    page.evaluate("{ globalThis.training = answer; }")
+    element.get_by_role("button", name="Reset").click()
+    page.evaluate(PROGRESS.replace("answer", "training"))
+    says(element, "^Ready.$")
+    playwright.expect(element.get_by_role("button", name="Train", exact=True)).to_be_enabled()
+
+
+def test_a_reset_while_the_digits_load_stops_too(visit):
+    page = visit(before=FAKE)
+    element = part(page, "bn-train")
+    element.get_by_role("button", name="Train", exact=True).click()
+    page.wait_for_function("sent.at(-1) === 'begin'")
+    element.get_by_role("button", name="Reset").click()
+    page.evaluate("answer({ kind: 'ready' })")
+    says(element, "^Ready.$")
+    assert page.evaluate("sent") == ["begin", "stop"]
+
+
 # ---- can you tell? ----
 
 

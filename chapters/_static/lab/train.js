@@ -137,18 +137,23 @@
     }
 
     /** Sends a job to the worker; resolves with its last message, or null if it was stopped. */
-    async ask(what, wish, progress) {
-      await this.ready();
+    ask(what, wish, progress) {
       const job = (this.jobs += 1);
       return new Promise((done, failed) => {
-        this.cancel = () => done(null);
-        this.worker.onmessage = ({ data: told }) => {
-          if (told.job !== job) return;
-          if (told.kind === "progress") progress?.(told);
-          else if (told.kind === "done") done(told);
-          else failed(new Error(told.message));
+        this.cancel = () => {
+          this.jobs += 1; // what the worker has yet to say of this job, nobody hears
+          done(null);
         };
-        this.worker.postMessage({ what, job, ...wish });
+        this.ready().then(() => {
+          if (job !== this.jobs) return; // stopped while the digits were loading
+          this.worker.onmessage = ({ data: told }) => {
+            if (told.job !== this.jobs) return;
+            if (told.kind === "progress") progress?.(told);
+            else if (told.kind === "done") done(told);
+            else failed(new Error(told.message));
+          };
+          this.worker.postMessage({ what, job, ...wish });
+        }).catch(failed);
       });
     }
 
