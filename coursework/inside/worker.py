@@ -9,6 +9,7 @@ where the machine allows that: then it cannot even name this process, and so not
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import os
 import resource
@@ -39,6 +40,8 @@ def main() -> None:
     for module in sys.argv[1:]:
         importlib.import_module(module)
     torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()  # or every child would look through all of torch for garbage, and so copy it
     LIBC.prctl(PR_SET_DUMPABLE, 0)  # no child may read or change this process
     control = socket.socket(fileno=os.dup(0))
     _silence()
