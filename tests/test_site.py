@@ -179,6 +179,16 @@ def test_first_visits_are_light(site: Path, served: str, browser: Any) -> None:
     assert all(size > 10_000 for size in weights.values()), "the measure misses what pages load"
 
 
+def test_pages_load_the_tools_that_they_need(site: Path) -> None:
+    """Formulas and copying: on every page that has some, and on no other."""
+    for path in page_paths(site):
+        if path.startswith("slides/"):  # not the theme's; their formulas are drawn already
+            continue
+        text = (site / path).read_text(encoding="utf-8")
+        for tool, mark in (("katex.min.js", 'class="math'), ("copybutton.js", 'class="highlight')):
+            assert (tool in text) == (mark in text), f"{path}: {tool}"
+
+
 def test_every_page_of_the_contents_was_built(site: Path) -> None:
     built = {Path(path).stem for path in page_paths(site)}
     assert {page.name for page in contents()} <= built
