@@ -2,6 +2,8 @@
 
 A check is the code of the master's cell, run in this process with the students' functions replaced by
 stand-ins that call into the sandbox. So the expected values stay here and only raw results come out.
+Two submissions are graded at a time in two processes: checks use the same networks and torch's random
+numbers, so within one process they have to wait for each other.
 Each submission's marks are written as soon as they are known: a run that was stopped goes on where it was.
 """
 
@@ -11,12 +13,10 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache, cached_property
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import torch
@@ -55,7 +55,7 @@ class Marks:
         problem: Why nothing could be graded; empty if it could.
         texts: The written answers, by grade_id, for whoever marks them.
         sandbox: "bubblewrap", or "UNSAFE" if the code ran with the teacher's rights.
-        seconds: What grading it took, without the start of the sandbox.
+        seconds: What grading it took; for a process's first, with the start of its sandbox.
         key: Of the submission, checks, variant and sandbox: marks with another key are made again.
     """
 
@@ -79,7 +79,9 @@ class Marks:
 
 
 class Grader:
-    """Grades submissions for one assignment; what the checks share is made once.
+    """Grades submissions for one assignment, one after the other; what the checks share is made once.
+
+    It can be sent to another process, which then makes its own.
 
     Args:
         master: The assignment.
@@ -96,13 +98,25 @@ class Grader:
     ) -> None:
         if not unsafe:
             check_available()
-        torch.set_num_threads(1)  # as inside: with other threads, training gives slightly other weights
         self.master, self.variant, self.limits, self.unsafe = master, variant, limits, unsafe
         self.given = master.given(variant)
-        self.shared: dict[str, Any] = {"__name__": master.name}
+
+    def __reduce__(self) -> tuple[Callable[..., Grader], tuple[Any, ...]]:
+        return _of_this_process, (self.master.folder, self.variant, self.limits, self.unsafe)
+
+    @cached_property
+    def shared(self) -> dict[str, Any]:
+        """The namespace that the given cells make, with the cohort's numbers."""
+        torch.set_num_threads(1)  # as inside: with other threads, training gives slightly other weights
+        namespace: dict[str, Any] = {"__name__": self.master.name}
         for code in self.given:
-            exec(compile(code, f"{master.name}: given", "exec", dont_inherit=True), self.shared)
-        self.shared |= variant.names()
+            exec(compile(code, f"{self.master.name}: given", "exec", dont_inherit=True), namespace)
+        return namespace | self.variant.names()
+
+    @cached_property
+    def desk(self) -> Sandbox:
+        """The sandbox in which this process grades a class."""
+        return self.sandbox()
 
     def sandbox(self) -> Sandbox:
         """A place for students' code to run, for one submission after the other."""
@@ -110,6 +124,7 @@ class Grader:
 
     def grade(self, submission: Submission, sandbox: Sandbox) -> Marks:
         """The marks of one submission, whatever it is."""
+        _ = self.shared  # which may take a while, and not on account of this submission
         start = time.monotonic()
         try:
             work = submissions.read(submission, self.master, self.variant)
@@ -165,26 +180,34 @@ def grade_all(grader: Grader, found: Sequence[Submission], kept: Path, *, worker
         grader: For the assignment.
         found: The submissions.
         kept: Folder in which each submission's marks are kept as JSON.
-        workers: How many are graded at a time.
+        workers: How many are graded at a time, each in a process of its own; 1 for this process alone.
     """
-    idle: SimpleQueue[Sandbox] = SimpleQueue()
+    from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
 
-    def one(submission: Submission) -> Marks:
-        path = kept / f"{submission.student}.json"
-        marks = _kept(path, grader.key(submission))
-        if marks is None:
-            sandbox = idle.get()
-            marks = grader.grade(submission, sandbox)
-            idle.put(sandbox)
-            write_atomically(path, json.dumps(asdict(marks), indent=1))
-        return marks
+    tasks = (delayed(_graded)(grader, submission, kept / f"{submission.student}.json") for submission in found)
+    try:
+        done = Parallel(n_jobs=workers, return_as="generator")(tasks)
+        return list(track(done, "grading", total=len(found)))
+    finally:
+        grader.desk.stop()
+        if workers != 1:  # the processes would wait for more, each with its sandbox
+            get_reusable_executor().shutdown(kill_workers=True)
 
-    with ExitStack() as stack:
-        for _ in range(workers):
-            idle.put(stack.enter_context(grader.sandbox()))
-        pool = stack.enter_context(ThreadPoolExecutor(workers))
-        graded: Iterable[Marks] = track(pool.map(one, found), "grading", total=len(found))
-        return list(graded)
+
+def _graded(grader: Grader, submission: Submission, path: Path) -> Marks:
+    """The marks that are kept, or new ones, and those are kept."""
+    marks = _kept(path, grader.key(submission))
+    if marks is None:
+        marks = grader.grade(submission, grader.desk)
+        write_atomically(path, json.dumps(asdict(marks), indent=1))
+    return marks
+
+
+@cache
+def _of_this_process(folder: Path, variant: Variant, limits: Limits, unsafe: bool) -> Grader:
+    """The grader that a process makes once, for all submissions that it is given."""
+    return Grader(Master(folder), variant, limits=limits, unsafe=unsafe)
 
 
 def seed_of(kept: Path) -> int:

@@ -320,24 +320,47 @@ def test_a_folder_that_is_not_one_is_refused(tmp_path, hand_in):
 
 def test_a_stopped_run_goes_on_where_it_was(grader, hand_in, tmp_path, monkeypatch):
     found = [hand_in("ann"), hand_in("bob", add="def add(x):\n    return 2")]
-    first = grade_all(grader, found[:1], tmp_path / "kept")
+    first = grade_all(grader, found[:1], tmp_path / "kept", workers=1)
     graded = []
     monkeypatch.setattr(Grader, "grade", lambda self, who, box: graded.append(who.student) or WHOLE(self, who, box))
-    second = grade_all(grader, found, tmp_path / "kept")
+    second = grade_all(grader, found, tmp_path / "kept", workers=1)
     assert graded == ["bob"] and second[0] == first[0] and [marks.points for marks in second] == [7, 6]
     hand_in("ann", add="def add(x):\n    return 2")  # handed in again
     (tmp_path / "kept" / "bob.json").write_text('{"student": "bob", "points"')  # damaged
-    third = grade_all(grader, found, tmp_path / "kept")
+    third = grade_all(grader, found, tmp_path / "kept", workers=1)
     assert sorted(graded) == ["ann", "bob", "bob"] and [marks.points for marks in third] == [6, 6]
 
 
 WHOLE = Grader.grade
 
 
+DRAWN = """torch.manual_seed(SEED)
+before = torch.rand(3)
+torch.manual_seed(SEED)
+assert rest(0.05)
+assert torch.equal(torch.rand(3), before), 'another check drew numbers meanwhile'
+"""
+
+
+def test_checks_of_two_submissions_do_not_meet(tmp_path, bubblewrap):
+    cells = [
+        *CELLS[2:4],
+        cell(solved("rest", "import time; time.sleep(x); return x"), "rest", **SOLUTION),
+        cell(DRAWN, "check-rest", points=1, **CHECK),
+    ]
+    master = made(tmp_path / "0_rest", NOTEBOOK | {"cells": cells})
+    (tmp_path / "in").mkdir()
+    for number in range(8):
+        (tmp_path / "in" / f"student{number}.ipynb").write_text(json.dumps(master.solution(MASTERS)))
+    marks = grade_all(Grader(master), submissions.find(tmp_path / "in"), tmp_path / "kept", workers=2)
+    assert [one.marks for one in marks] == 8 * [(Mark("check-rest", 1.0, 1.0),)]
+    assert [one.student for one in marks] == [f"student{number}" for number in range(8)]
+
+
 def test_a_sandbox_that_does_not_start_costs_no_student_a_point(grader, hand_in, tmp_path, monkeypatch):
     monkeypatch.setattr("coursework.sandbox.bubblewrap", lambda limits: ["false"])
     with pytest.raises(NoSandbox, match="does not take questions"):
-        grade_all(grader, [hand_in()], tmp_path / "kept")
+        grade_all(grader, [hand_in()], tmp_path / "kept", workers=1)
     assert not (tmp_path / "kept" / "ann.json").exists()
 
 
