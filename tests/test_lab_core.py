@@ -15,7 +15,7 @@ from playwright import sync_api as playwright
 from project import CHAPTERS
 from torch.nn.functional import cross_entropy
 
-from badnets_lib import Patch, PoisonPlan, Report, TrainConfig
+from badnets_lib import Patch, PoisonPlan, Report, TrainConfig, load
 from badnets_lib.defenses import NeuralCleanse
 from badnets_lib.reports import schema
 from badnets_lib.training import optimizer_for
@@ -416,7 +416,11 @@ def test_what_the_pages_say_of_sizes_is_so():
     weights = sum(weight.numel() for weight in lab.LabCNN().parameters())
     train, defender, test = map(len, lab.digits())
     says = {
-        "lab.md": [f"{weights:,} weights", f"{train:,} digits to train on, {test:,} to test with and {defender:,} for"],
+        "lab.md": [
+            f"{weights:,} weights",
+            f"{train:,} digits to train on, {test:,} to test with and {defender:,} for",
+            f"{len(load('mnist5k')[0]):,} digits and {lab.WARPS} bent copies of each",
+        ],
         "03_poisoning_fraction.ipynb": [f"with {train:,} digits", f"poisoned digits of {train:,}"],
         "05_training_run.ipynb": [
             f"{train:,} digits, a network of {weights:,} weights",

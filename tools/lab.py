@@ -60,7 +60,7 @@ SAMPLES = 3  # digits of each class that come with the networks, so that there i
 RECIPE = TrainConfig(epochs=4, batch_size=32, lr=0.004)
 """How the exported networks are trained. The page trains with the same settings and the reader's number of epochs."""
 WARPS = 7
-"""Bent copies of each digit in the exported networks' training set: readers do not write like MNIST's Americans."""
+"""Bent copies of each digit in the exported networks' training set: readers do not all write as MNIST's writers did."""
 
 TRIGGERS: dict[str, tuple[str, Trigger]] = {
     "square-1": ("white square, 1x1 pixel", Patch(size=1, margin=1)),
