@@ -1,52 +1,50 @@
 """Backdoor attacks on image classifiers, small enough to read.
 
-The flow is `ImageSet + Trigger + Goal -> PoisonPlan -> poisoned ImageSet -> Fitted -> Scorecard ->
-Report`. Pictures and notebook controls are imported by name: `from badnets_lib import plots, widgets`.
+The flow is `ImageSet + Attack(trigger, goal) -> PoisonPlan -> poisoned ImageSet -> Trained -> Scorecard -> Report`.
+What an experiment begins with is here by name; the rooms of the library, such as `bd.defenses` and `bd.plots`, are
+opened when they are first asked for.
 """
 
-from .checkpoints import load_model as load_model, save_model as save_model, weights_hash as weights_hash
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ._warnings import AssumptionWarning as AssumptionWarning
 from .counts import Difference as Difference, Proportion as Proportion
-from .data import DataUnavailable as DataUnavailable, load as load
-from .evasion import (
-    AdversarialPatch as AdversarialPatch,
-    fgsm as fgsm,
-    learn_patch as learn_patch,
-    pgd as pgd,
-)
-from .files import DamagedFile as DamagedFile
-from .images import ImageSet as ImageSet
-from .metrics import (
+from .data import DataUnavailable as DataUnavailable, ImageSet as ImageSet, load as load
+from .evaluation.reports import Report as Report
+from .evaluation.scores import (
     Scorecard as Scorecard,
     attack_success_rate as attack_success_rate,
     clean_accuracy as clean_accuracy,
     clean_accuracy_drop as clean_accuracy_drop,
     confusion as confusion,
-    false_target_rate as false_target_rate,
     pooled as pooled,
     score as score,
 )
-from .models import PaperCNN as PaperCNN, SmallCNN as SmallCNN, first_layer as first_layer
+from .files import DamagedFile as DamagedFile
+from .models import (
+    Epoch as Epoch,
+    Normalized as Normalized,
+    PaperCNN as PaperCNN,
+    SmallCNN as SmallCNN,
+    TrainConfig as TrainConfig,
+    Trained as Trained,
+    channel_means as channel_means,
+    describe_device as describe_device,
+    first_layer as first_layer,
+    predict as predict,
+    train as train,
+)
 from .poisoning import (
+    Attack as Attack,
     Goal as Goal,
     PoisonPlan as PoisonPlan,
     flip_labels as flip_labels,
     make_badnets_batch as make_badnets_batch,
 )
-from .reports import (
-    DefenseTest as DefenseTest,
-    Poisoning as Poisoning,
-    Report as Report,
-    Training as Training,
-)
-from .training import (
-    Epoch as Epoch,
-    Fitted as Fitted,
-    TrainConfig as TrainConfig,
-    channel_means as channel_means,
-    describe_device as describe_device,
-    predict as predict,
-    train as train,
-)
+from .provenance import load_model as load_model, save_model as save_model, weights_hash as weights_hash
 from .triggers import (
     FOUR_PIXELS as FOUR_PIXELS,
     SINGLE_PIXEL as SINGLE_PIXEL,
@@ -55,10 +53,8 @@ from .triggers import (
     Chain as Chain,
     Checkerboard as Checkerboard,
     ColourShift as ColourShift,
-    Description as Description,
     Patch as Patch,
     Pixels as Pixels,
-    Pose as Pose,
     Reflection as Reflection,
     Sinusoid as Sinusoid,
     Sticker as Sticker,
@@ -66,3 +62,39 @@ from .triggers import (
     Warp as Warp,
     stamp_square_trigger as stamp_square_trigger,
 )
+
+if TYPE_CHECKING:
+    from . import (
+        attacks as attacks,
+        data as data,
+        defenses as defenses,
+        evaluation as evaluation,
+        models as models,
+        provenance as provenance,
+        study as study,
+        triggers as triggers,
+    )
+    from .display import plots as plots, tables as tables, widgets as widgets
+    from .study import results as results, sweeps as sweeps
+
+ROOMS = {
+    "attacks": ".attacks",
+    "defenses": ".defenses",
+    "plots": ".display.plots",
+    "results": ".study.results",
+    "study": ".study",
+    "sweeps": ".study.sweeps",
+    "tables": ".display.tables",
+    "widgets": ".display.widgets",
+}
+"""Attributes that are modules, imported when they are first used: `import badnets_lib` stays light."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in ROOMS:
+        return importlib.import_module(ROOMS[name], __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *ROOMS})

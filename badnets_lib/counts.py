@@ -7,9 +7,11 @@ denominators from being compared as if they were alike.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import index
 from statistics import NormalDist
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,21 @@ class Proportion:
         if self.trials < 1 or not 0 <= self.hits <= self.trials:
             raise ValueError(f"need 0 <= hits <= trials and trials >= 1; got {self.hits}/{self.trials}")
 
+    @classmethod
+    def of(cls, outcomes: Iterable[Any]) -> Proportion:
+        """How many of some yes-or-no outcomes are yes: of a boolean tensor, list or array."""
+        every = [bool(each) for each in getattr(outcomes, "tolist", lambda: outcomes)()]
+        return cls(sum(every), len(every))
+
     @property
     def value(self) -> float:
-        """The share, in [0, 1]."""
+        """Hits over trials, in [0, 1]."""
         return self.hits / self.trials
+
+    @property
+    def pair(self) -> list[int]:
+        """[hits, trials], ready for JSON."""
+        return [self.hits, self.trials]
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Wilson score interval of the underlying rate, inside [0, 1].
@@ -86,7 +99,7 @@ class Difference:
 
     @property
     def value(self) -> float:
-        """The difference of the two shares, in [-1, 1]."""
+        """The difference of the two values, in [-1, 1]."""
         return self.first.value - self.second.value
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:

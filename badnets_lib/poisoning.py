@@ -1,9 +1,9 @@
-"""What the attacker wants (`Goal`) and exactly which images were touched (`PoisonPlan`).
+"""What the attacker wants (`Goal`), with which trigger (`Attack`), and which images were touched (`PoisonPlan`).
 
 A goal is a table with one entry per class: `table[y]` is the label the attacker wants for a
 triggered image of class y. All-to-one, source-specific and all-to-all differ only in that table.
-A plan is the saved record of one poisoning: it poisons the training set, attacks the test set,
-and goes to JSON and back.
+An attack is a trigger and a goal: it is what a network is scored under. A plan is the saved record of one
+poisoning: it poisons one training set, and goes to JSON and back.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from operator import index
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,9 +19,11 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from ._warnings import warn_assumption
+from .data.images import CHUNK, Images, ImageSet, Labels, Mask, to_unit
 from .files import write_atomically
-from .images import Images, ImageSet, Labels, Mask
-from .triggers import Trigger, from_spec, stamp_square_trigger, to_spec
+from .triggers import Selective, Trigger, from_spec, stamp, stamp_square_trigger, to_spec
+from .triggers.base import check_repeats
 
 Sampling = Literal["uniform", "per-class"]
 
@@ -65,7 +68,7 @@ def flip_labels(train: ImageSet, *, source: int, target: int, fraction: float, s
         train: The clean training set; it is not changed.
         source: Class whose labels are changed.
         target: The label they get.
-        fraction: Share of the *source class* that is relabelled, in (0, 1].
+        fraction: Part of the *source class* that is relabelled, in (0, 1].
         seed: Seed of the draw.
 
     Raises:
@@ -150,6 +153,11 @@ class Goal:
             return self.victims(y)
         return torch.isin(y, torch.tensor(self.targets, device=y.device))
 
+    def check_classes(self, classes: int) -> None:
+        """Raise unless the goal speaks of that many classes."""
+        if len(self.table) != classes:
+            raise ValueError(f"the goal has {len(self.table)} classes; the data have {classes}")
+
     @property
     def sources(self) -> tuple[int, ...]:
         """Classes whose triggered images should change their label."""
@@ -162,56 +170,88 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class PoisonPlan:
-    """A complete, replayable record of one poisoning. Usually made by `PoisonPlan.draw`.
+class Attack:
+    """A trigger and what it should achieve: this is what a network is scored under.
 
     Args:
-        trigger: What is added.
+        trigger: What is added to an image, or what selects it.
         goal: What it should achieve.
-        indices: Positions of the poisoned images in the clean training set, ascending, no repeats.
-        size: Number of images in the clean training set.
-        fingerprint: `ImageSet.fingerprint` of that set; the plan refuses any other.
-        seed: Seed of the draw.
-        sampling: "uniform" over all allowed images, or "per-class" in equal shares.
-        added: False: poisoned images replace their clean originals. True: they are added as
-            copies after the clean images.
+
+    Raises:
+        TypeError: The trigger cannot be called, or the goal is no `Goal`.
+
+    Example:
+        >>> Attack(Patch(size=3), Goal.all_to_one(7, 10)).goal.targets
+        (7,)
     """
 
     trigger: Trigger
     goal: Goal
-    indices: tuple[int, ...]
-    size: int
-    fingerprint: str
-    seed: int = 0
-    sampling: Sampling = "uniform"
-    added: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "indices", tuple(map(index, self.indices)))
-        if self.sampling not in get_args(Sampling):
-            raise ValueError(f"sampling must be one of {', '.join(get_args(Sampling))}; got {self.sampling!r}")
-        if not self.indices:
-            raise ValueError("a plan needs at least one poisoned image; got none")
-        if any(a >= b for a, b in zip(self.indices, self.indices[1:], strict=False)):
-            raise ValueError("plan indices must ascend without repeats")
-        if self.indices[0] < 0 or self.indices[-1] >= self.size:
-            raise ValueError(f"plan indices must lie in [0, {self.size}); got {self.indices[0]} to {self.indices[-1]}")
+        if not callable(self.trigger):
+            raise TypeError(f"an attack needs a trigger that can be called on images; got {self.trigger!r}")
+        if not isinstance(self.goal, Goal):
+            raise TypeError(f"an attack needs a Goal, such as Goal.all_to_one(7, 10); got {self.goal!r}")
 
-    def __repr__(self) -> str:
-        how = "added as copies" if self.added else "replaced"
-        return (
-            f"PoisonPlan({len(self.indices):,} of {self.size:,} images {how}, rho = {self.fraction:.2%}, "
-            f"{self.trigger!r}, {self.goal!r}, seed {self.seed})"
-        )
+    @property
+    def selective(self) -> bool:
+        """Whether the trigger selects images instead of stamping them: a semantic backdoor."""
+        return isinstance(self.trigger, Selective)
 
-    @classmethod
-    def draw(
-        cls,
+    def on(self, test: ImageSet) -> ImageSet:
+        """Triggered victims of a test set, labelled with what the attacker wants.
+
+        Accuracy on the result *is* the attack success rate: images that already belong to their target are left
+        out. Of a trigger that selects, the victims that it selects, as they are.
+
+        Raises:
+            ValueError: `test` has other classes than the goal, no image of it is a victim, or the trigger breaks its
+                contract: see `triggers.stamp`.
+
+        Warns:
+            AssumptionWarning: The trigger leaves some victims as they are.
+        """
+        victims = self._wanted(test, self._carries(test))
+        if self.selective:
+            return victims
+        stamped = stamp(self.trigger, victims.x)
+        unchanged = int((stamped == victims.x).flatten(1).all(1).sum())
+        if unchanged:
+            warn_assumption(
+                f"the trigger changes nothing on {unchanged} of {len(victims)} victims: success on them is no success",
+                "unchanged-victims",
+            )
+        return replace(victims, x=stamped)
+
+    def victims(self, test: ImageSet) -> ImageSet:
+        """Victims without the trigger, with the same wanted labels. Of a trigger that selects, those it passes over.
+
+        Accuracy on the result is the false-target rate: the success that needs no trigger.
+
+        Raises:
+            ValueError: `test` has other classes than the goal, or no image of it is a victim.
+        """
+        return self._wanted(test, ~self._carries(test) if self.selective else self._carries(test))
+
+    def untouched(self, test: ImageSet) -> ImageSet:
+        """The images on which clean accuracy is counted: all, or of a trigger that selects, those it passes over.
+
+        Raises:
+            ValueError: The trigger selects every image.
+        """
+        if not self.selective:
+            return test
+        rest = test[~self._carries(test)]
+        if not len(rest):
+            raise ValueError(f"{self.trigger!r} selects all {len(test)} images; none is left to count as clean")
+        return rest
+
+    def plan(
+        self,
         train: ImageSet,
-        trigger: Trigger,
-        goal: Goal,
         *,
-        fraction: float,
+        fraction: float | None = None,
         seed: int = 0,
         sampling: Sampling = "uniform",
         added: bool = False,
@@ -221,41 +261,115 @@ class PoisonPlan:
 
         Args:
             train: The clean training set.
-            trigger: What will be added.
-            goal: What it should achieve; decides which images may be poisoned.
-            fraction: Poisoning fraction rho: poisoned images over *all* images the network will
-                see. With `added` that total includes the copies.
+            fraction: Poisoning fraction rho: poisoned images over *all* images the network will see. With `added`
+                that total includes the copies. None, of a trigger that selects: every image that it selects.
             seed: Seed of the draw.
-            sampling: "uniform" or "per-class".
+            sampling: "uniform" over all allowed images, or "per-class" in equal shares.
             added: Add poisoned copies instead of replacing the originals.
-            among: Boolean [N]; only images where it is True are poisoned: one class, the
-                untypical ones, those with some natural attribute. Default: all the goal allows.
+            among: Boolean [N]; only images where it is True are poisoned: one class, or the untypical ones.
+                Default: all that the goal allows, and of a trigger that selects, all that it selects.
 
         Raises:
-            ValueError: The fraction asks for no image, or for more than the goal and `among` allow.
+            ValueError: The fraction asks for no image, or for more than goal, trigger and `among` allow; or a trigger
+                that selects has a clean-label goal, which leaves it nothing to do.
         """
-        if len(goal.table) != len(train.classes):
-            raise ValueError(f"the goal has {len(goal.table)} classes; the data have {len(train.classes)}")
-        if not 0 <= fraction <= 1 or (added and fraction == 1):
-            raise ValueError(f"poisoning fraction must lie in [0, 1], below 1 for added copies; got {fraction}")
-        allowed = _candidates(train, goal, among).cpu().nonzero().flatten()
-        count = round(len(train) * (fraction / (1 - fraction) if added else fraction))
-        if not 0 < count <= len(allowed):
-            raise ValueError(
-                f"poisoning fraction {fraction} asks for {count} of {len(train)} images; "
-                f"{'the goal allows' if among is None else 'the goal and `among` allow'} 1 to {len(allowed)}"
-            )
-        source = torch.Generator().manual_seed(seed)
-        order = allowed[torch.randperm(len(allowed), generator=source)]
-        if sampling == "per-class":
-            order = _interleave(order, train.y.cpu()[order])
-        chosen = order[:count].sort().values.tolist()
-        return cls(trigger, goal, tuple(chosen), len(train), train.fingerprint, seed, sampling, added)
+        if not isinstance(train, ImageSet):
+            raise TypeError(f"a plan is drawn for an ImageSet; got {type(train).__name__} (see ImageSet.from_dataset)")
+        allowed = self._allowed(train, among)
+        indices = draw_indices(train.y, allowed, fraction, seed=seed, sampling=sampling, added=added)
+        if not self.selective:
+            check_repeats(self.trigger, to_unit(train.x[list(indices[:2])]))
+        return PoisonPlan(self, indices, len(train), train.label_fingerprint, train.fingerprint, seed, sampling, added)
+
+    def _carries(self, data: ImageSet) -> Mask:
+        """True where the trigger works: everywhere, or where it selects, [N]."""
+        if not isinstance(self.trigger, Selective):
+            return torch.ones(len(data), dtype=torch.bool, device=data.y.device)
+        return torch.cat([self.trigger.selects(to_unit(part)) for part in torch.split(data.x, CHUNK)])
+
+    def _wanted(self, test: ImageSet, where: Mask) -> ImageSet:
+        self.goal.check_classes(len(test.classes))
+        chosen = test[self.goal.victims(test.y) & where]
+        if not len(chosen):
+            raise ValueError(f"none of the {len(test)} images is a victim: all already have the wanted label")
+        return replace(chosen, y=self.goal.wanted(chosen.y))
+
+    def _allowed(self, train: ImageSet, among: Mask | None) -> Mask:
+        """True where an image may be poisoned."""
+        self.goal.check_classes(len(train.classes))
+        allowed = self.goal.candidates(train.y)
+        if self.selective:
+            if self.goal.clean_label:
+                raise ValueError(
+                    "a trigger that selects changes labels only; a clean-label goal leaves it nothing to do"
+                )
+            allowed &= self._carries(train)
+        if among is None:
+            return allowed
+        if not isinstance(among, Tensor) or among.dtype != torch.bool or among.shape != train.y.shape:
+            received = f"{among.dtype} {list(among.shape)}" if isinstance(among, Tensor) else type(among).__name__
+            raise ValueError(f"among needs {len(train)} booleans, one per image; got {received}")
+        return allowed & among.to(train.y.device)
+
+
+@dataclass(frozen=True)
+class PoisonPlan:
+    """A complete, replayable record of one poisoning. Usually made by `Attack.plan`.
+
+    Args:
+        attack: The trigger that is added, and what it should achieve.
+        indices: Positions of the poisoned images in the clean training set, ascending, no repeats.
+        size: Number of images in the clean training set.
+        labels: `ImageSet.label_fingerprint` of that set.
+        fingerprint: `ImageSet.fingerprint` of that set; the plan refuses any other. None if the plan was drawn for
+            labels alone, because the images do not fit into memory.
+        seed: Seed of the draw.
+        sampling: "uniform" over all allowed images, or "per-class" in equal shares.
+        added: False: poisoned images replace their clean originals. True: they are added as
+            copies after the clean images.
+
+    Raises:
+        ValueError: The indices do not ascend, lie outside the set or are none, or the sampling rule is unknown.
+    """
+
+    attack: Attack
+    indices: tuple[int, ...]
+    size: int
+    labels: str
+    fingerprint: str | None = None
+    seed: int = 0
+    sampling: Sampling = "uniform"
+    added: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "indices", tuple(map(index, self.indices)))
+        if not isinstance(self.attack, Attack):
+            raise TypeError(f"a plan needs an Attack(trigger, goal); got {self.attack!r}")
+        if self.sampling not in get_args(Sampling):
+            raise ValueError(f"sampling must be one of {', '.join(get_args(Sampling))}; got {self.sampling!r}")
+        if not self.indices:
+            raise ValueError("a plan needs at least one poisoned image; got none")
+        if any(a >= b for a, b in pairwise(self.indices)):
+            raise ValueError("plan indices must ascend without repeats")
+        if self.indices[0] < 0 or self.indices[-1] >= self.size:
+            raise ValueError(f"plan indices must lie in [0, {self.size}); got {self.indices[0]} to {self.indices[-1]}")
+
+    def __repr__(self) -> str:
+        how = "added as copies" if self.added else "replaced"
+        return (
+            f"PoisonPlan({len(self.indices):,} of {self.size:,} images {how}, rho = {self.fraction:.2%}, "
+            f"{self.attack.trigger!r}, {self.attack.goal!r}, seed {self.seed})"
+        )
+
+    @property
+    def total(self) -> int:
+        """How many images the network will see, copies included."""
+        return self.size + len(self.indices) if self.added else self.size
 
     @property
     def fraction(self) -> float:
         """The poisoning fraction rho: poisoned images over all images the network sees."""
-        return len(self.indices) / (self.size + len(self.indices) * self.added)
+        return len(self.indices) / self.total
 
     @property
     def mask(self) -> Mask:
@@ -267,52 +381,46 @@ class PoisonPlan:
         return where
 
     def poison(self, train: ImageSet) -> ImageSet:
-        """The training set as the attacker hands it over. `train` itself is not changed.
+        """The training set as the attacker hands it over, in the dtype of `train`, which is not changed.
 
         Raises:
             ValueError: `train` is not the set the plan was drawn for.
         """
-        if train.fingerprint != self.fingerprint:
-            raise ValueError(f"the plan was drawn for data {self.fingerprint}; this set is {train.fingerprint}")
+        self.check_data(train)
         touched = torch.tensor(self.indices, device=train.y.device)
-        stamped, labels = self.trigger(train.x[touched]), train.y[touched]
-        if not self.goal.clean_label:
-            labels = self.goal.wanted(labels)
+        stamped = train.x[touched] if self.attack.selective else stamp(self.attack.trigger, train.x[touched])
+        labels = self.poisoned_labels(train.y[touched])
         if self.added:
             groups = None if train.groups is None else torch.cat([train.groups, train.groups[touched]])
             return replace(train, x=torch.cat([train.x, stamped]), y=torch.cat([train.y, labels]), groups=groups)
-        x, y = _copy(train.x), train.y.clone()
-        x[touched], y[touched] = stamped, labels
+        x = train.x.clone()
+        y = train.y.clone()
+        x[touched] = stamped
+        y[touched] = labels
         return replace(train, x=x, y=y)
 
-    def attack(self, test: ImageSet) -> ImageSet:
-        """Triggered victims of a test set, labelled with what the attacker wants.
+    def poisoned_labels(self, y: Labels) -> Labels:
+        """The labels that poisoned images get, from their own: the wanted ones, or in a clean-label attack the same."""
+        return y if self.attack.goal.clean_label else self.attack.goal.wanted(y)
 
-        Accuracy on the result *is* the attack success rate: images that already belong to their
-        target are left out.
-
-        Raises:
-            ValueError: `test` has other classes than the goal, or no image of it is a victim.
-        """
-        victims = self.victims(test)
-        return replace(victims, x=self.trigger(victims.x))
-
-    def victims(self, test: ImageSet) -> ImageSet:
-        """The same images as `attack`, without the trigger, with the same wanted labels."""
-        if len(test.classes) != len(self.goal.table):
-            raise ValueError(f"the goal has {len(self.goal.table)} classes; the data have {len(test.classes)}")
-        chosen = test[self.goal.victims(test.y)]
-        if not len(chosen):
-            raise ValueError(f"none of the {len(test)} images is a victim: all already have the wanted label")
-        return replace(chosen, y=self.goal.wanted(chosen.y))
+    def check_data(self, train: ImageSet) -> None:
+        """Raise unless this is the set the plan was drawn for: pixels, labels and class names."""
+        if self.fingerprint is not None and train.fingerprint != self.fingerprint:
+            raise ValueError(f"the plan was drawn for data {self.fingerprint}; this set is {train.fingerprint}")
+        if len(train) != self.size or train.label_fingerprint != self.labels:
+            raise ValueError(
+                f"the plan was drawn for {self.size} images with labels {self.labels}; "
+                f"this set has {len(train)} with labels {train.label_fingerprint}"
+            )
 
     def to_json(self) -> str:
-        """The plan as text: trigger, goal, index list, fingerprint, seed, sampling rule."""
+        """The plan as text: trigger, goal, index list, fingerprints, seed, sampling rule."""
         plain: dict[str, Any] = {
-            "trigger": to_spec(self.trigger),
-            "goal": asdict(self.goal),
+            "trigger": to_spec(self.attack.trigger),
+            "goal": asdict(self.attack.goal),
             "indices": list(self.indices),
             "size": self.size,
+            "labels": self.labels,
             "fingerprint": self.fingerprint,
             "seed": self.seed,
             "sampling": self.sampling,
@@ -332,9 +440,8 @@ class PoisonPlan:
             wrong = [name for name, kind in _KINDS.items() if not isinstance(plain[name], kind)]
             if wrong:
                 raise TypeError(f"wrong kind of {', '.join(wrong)}")
-            trigger, goal, indices = from_spec(plain.pop("trigger")), plain.pop("goal"), tuple(plain.pop("indices"))
-            wish = Goal(tuple(goal.pop("table")), goal.pop("clean_label"), **goal)
-            return cls(trigger, wish, indices, **plain)
+            attack = Attack(from_spec(plain.pop("trigger")), Goal(**plain.pop("goal")))
+            return cls(attack, tuple(plain.pop("indices")), **plain)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"this text is not a poison plan: {type(error).__name__} {error}") from error
 
@@ -348,27 +455,44 @@ class PoisonPlan:
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
 
 
-_KINDS = {
-    "trigger": dict, "goal": dict, "indices": list, "size": int,
-    "fingerprint": str, "seed": int, "sampling": str, "added": bool,
+_KINDS: dict[str, Any] = {
+    "trigger": dict, "goal": dict, "indices": list, "size": int, "labels": str,
+    "fingerprint": str | None, "seed": int, "sampling": str, "added": bool,
 }  # fmt: skip
 """What a plan's JSON holds."""
 
 
-def _copy(x: Images) -> Images:
-    """`x.clone()`, in half the time for many images on the CPU: numpy asks the system for huge pages."""
-    if x.device.type != "cpu" or x.dtype == torch.bfloat16 or x.requires_grad:
-        return x.clone()
-    return torch.from_numpy(x.numpy().copy())
+def draw_indices(
+    y: Labels, allowed: Mask, fraction: float | None, *, seed: int, sampling: Sampling, added: bool
+) -> tuple[int, ...]:
+    """Positions of the images to poison, ascending.
 
+    Args:
+        y: Labels of the clean training set, [N].
+        allowed: True where an image may be poisoned, [N].
+        fraction: Poisoning fraction rho of all images the network will see; None for every allowed image.
+        seed: Seed of the draw.
+        sampling: "uniform" or "per-class".
+        added: Whether poisoned copies are added to the N images.
 
-def _candidates(train: ImageSet, goal: Goal, among: Mask | None) -> Mask:
-    """True where an image may be poisoned."""
-    if among is None:
-        return goal.candidates(train.y)
-    if among.dtype != torch.bool or among.shape != train.y.shape:
-        raise ValueError(f"among needs {len(train)} booleans, one per image; got {among.dtype} {list(among.shape)}")
-    return goal.candidates(train.y) & among.to(train.y.device)
+    Raises:
+        ValueError: The fraction is out of range, asks for no image, or for more than are allowed.
+    """
+    if fraction is not None and (not 0 <= fraction <= 1 or (added and fraction == 1)):
+        raise ValueError(f"poisoning fraction must lie in [0, 1], below 1 for added copies; got {fraction}")
+    places = allowed.cpu().nonzero().flatten()
+    count = len(places)
+    if fraction is not None:
+        count = round(len(y) * (fraction / (1 - fraction) if added else fraction))
+    if not 0 < count <= len(places):
+        raise ValueError(
+            f"poisoning fraction {fraction} asks for {count} of {len(y)} images; "
+            f"goal, trigger and `among` allow 1 to {len(places)}"
+        )
+    order = places[torch.randperm(len(places), generator=torch.Generator().manual_seed(index(seed)))]
+    if sampling == "per-class":
+        order = _interleave(order, y.cpu()[order])
+    return tuple(order[:count].sort().values.tolist())
 
 
 def _interleave(order: Tensor, labels: Labels) -> Tensor:

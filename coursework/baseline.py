@@ -21,9 +21,9 @@ from torch import Tensor
 
 from badnets_lib import load_model
 from badnets_lib.defenses import Holding, NeuralCleanse
-from badnets_lib.defenses.outcomes import Scan
+from badnets_lib.defenses.verdicts import Scan
 from badnets_lib.files import write_atomically
-from badnets_lib.progress import track
+from badnets_lib._progress import track
 
 from .hunt import score_hunt
 from .specimens import Recipe, digits
@@ -45,7 +45,7 @@ def margins(norms: Float[Tensor, " k"], scan: NeuralCleanse) -> Float[Tensor, " 
     """
     below = norms.log().quantile(0.5) - norms.log()
     spread = (1.4826 * below.abs().quantile(0.5)).clamp(min=1e-9)
-    needed = (torch.tensor(1 / scan.share).log() / spread).clamp(min=scan.threshold)
+    needed = (torch.tensor(1 / scan.ratio).log() / spread).clamp(min=scan.threshold)
     return below / spread - needed
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from badnets_lib.files import write_atomically
-from badnets_lib.progress import track
+from badnets_lib._progress import track
 
 from . import submissions
 from .inside.wire import Malformed

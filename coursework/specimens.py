@@ -197,7 +197,7 @@ def train_one(source: Random, recipe: Recipe, kind: Kind) -> tuple[nn.Module, Tr
         model = train(data, config).model
         return model, Truth(kind, "", clean_accuracy(model, test), 0)
     trigger, goal, fraction = draw_attack(source, kind)
-    plan = PoisonPlan.draw(data, trigger, goal, fraction=fraction, seed=source.getrandbits(31))
+    plan = Attack(trigger, goal).plan(data, fraction=fraction, seed=source.getrandbits(31))
     model = train(plan.poison(data), config).model
-    card = score(model, test, plan)
+    card = score(model, test, plan.attack)
     return model, Truth(kind, "", card.clean, 0, trigger, goal, plan.fraction, card.success)

@@ -94,7 +94,8 @@ def bubblewrap():
 @pytest.fixture
 def on_a_gpu(monkeypatch):
     """Decide as if this machine's CPU were a GPU; return the sizes of the stacks trained."""
-    from badnets_lib import stacks, sweeps
+    from badnets_lib import stacks
+    from badnets_lib.study import sweeps
 
     sizes, whole = [], stacks.train_stack
 

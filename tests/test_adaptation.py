@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from badnets_lib import ImageSet, PaperCNN, SmallCNN, TrainConfig, load_model, predict, save_model, train, weights_hash
-from badnets_lib.adaptation import answered, distilled, frozen, pruned, quantised, with_new_head
+from badnets_lib.models.adaptation import answered, distilled, frozen, pruned, quantised, with_new_head
 
 CONFIG = TrainConfig(epochs=1, batch_size=16, device="cpu")
 

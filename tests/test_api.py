@@ -9,8 +9,8 @@ import pytest
 import badnets_lib
 
 PUBLIC = """
-    AdversarialPatch Attribute Blend Chain Checkerboard ColourShift DamagedFile DataUnavailable DefenseTest
-    Description Difference Epoch FOUR_PIXELS Fitted Goal ImageSet PaperCNN Patch Pixels PoisonPlan Poisoning Pose
+    AdversarialPatch Attribute Blend Chain Checkerboard ColourShift DamagedFile DataUnavailable DefenseSection
+    Description Difference Epoch FOUR_PIXELS Trained Goal ImageSet PaperCNN Patch Pixels PoisonPlan Poisoning Pose
     Proportion Reflection Report SINGLE_PIXEL Scorecard Sinusoid SmallCNN Sticker TrainConfig Training Trigger Warp
     attack_success_rate channel_means clean_accuracy clean_accuracy_drop confusion describe_device false_target_rate
     fgsm first_layer flip_labels learn_patch load load_model make_badnets_batch pgd pooled predict save_model score
@@ -34,5 +34,5 @@ def test_importing_the_library_stays_light():
     code = "import sys, torch; before = set(sys.modules); import badnets_lib; print(*(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    assert "badnets_lib.reports" in loaded
-    assert not loaded & (HEAVY | {"badnets_lib.plots", "badnets_lib.widgets"})
+    assert "badnets_lib.evaluation.reports" in loaded
+    assert not loaded & (HEAVY | {"badnets_lib.display.plots", "badnets_lib.display.widgets"})

@@ -9,7 +9,7 @@ import pytest
 from looks import AXE_TAGS, DARK
 from playwright import sync_api as playwright
 
-from badnets_lib import widgets
+from badnets_lib.display import widgets
 
 SCRIPT = Path(__file__).parents[1] / "chapters" / "_static" / "calculators.js"
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Calculators</title>

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from badnets_lib import Goal, Patch, PoisonPlan, TrainConfig, predict, train
-from badnets_lib.cleanlabel import harden
+from badnets_lib.attacks.clean_label import harden
 
 GOAL = Goal((7,) * 10, clean_label=True)
 
@@ -19,7 +19,7 @@ def model(digits):
 
 @pytest.fixture(scope="module")
 def plan(digits):
-    return PoisonPlan.draw(digits, Patch(), GOAL, fraction=0.05)
+    return Attack(Patch(), GOAL).plan(digits, fraction=0.05)
 
 
 def test_only_the_poisoned_images_change_and_stay_close(digits, model, plan):
@@ -55,6 +55,6 @@ def test_the_seed_decides_where_the_ascent_begins(digits, model, plan):
 
 def test_other_plans_are_refused(digits, model, plan):
     with pytest.raises(ValueError, match="only a clean-label plan"):
-        harden(digits, PoisonPlan.draw(digits, Patch(), Goal.all_to_one(7, 10), fraction=0.05), model)
+        harden(digits, Attack(Patch(), Goal.all_to_one(7, 10)).plan(digits, fraction=0.05), model)
     with pytest.raises(ValueError, match="drawn for data"):
         harden(digits[:100], plan, model)

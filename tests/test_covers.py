@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from badnets_lib import Goal, Patch, PoisonPlan
-from badnets_lib.covers import DISGUISES, add_covers
+from badnets_lib.attacks.covers import DISGUISES, add_covers
 
 PATCH = Patch(size=4, margin=1)
 ONE = Goal.all_to_one(7, 10)
@@ -19,8 +19,8 @@ def digits(mnist5k):
 def made(digits, disguise, share=0.05):
     """(plan, poisoned set, covered set, where the covers are)."""
     goal = SPECIFIC if disguise == "whole" else ONE
-    plan = PoisonPlan.draw(digits, PATCH, goal, fraction=0.03, seed=1)
-    poisoned, covered = plan.poison(digits), add_covers(digits, plan, disguise, share=share, seed=2)
+    plan = Attack(PATCH, goal).plan(digits, fraction=0.03, seed=1)
+    poisoned, covered = plan.poison(digits), add_covers(digits, plan, disguise, amount=share, seed=2)
     return plan, poisoned, covered, (covered.x != poisoned.x).flatten(1).any(1)
 
 
@@ -31,8 +31,8 @@ def test_covers_keep_their_labels_and_leave_the_poison_alone(digits, disguise):
     assert int(where.sum()) == round(0.05 * len(digits)) and not bool((where & plan.mask).any())
     assert torch.equal(covered.y, poisoned.y) and torch.equal(digits.x, before)
     assert 7 not in covered.y[where]
-    again = add_covers(digits, plan, disguise, share=0.05, seed=2)
-    other = add_covers(digits, plan, disguise, share=0.05, seed=3)
+    again = add_covers(digits, plan, disguise, amount=0.05, seed=2)
+    other = add_covers(digits, plan, disguise, amount=0.05, seed=3)
     assert torch.equal(again.x, covered.x) and not torch.equal(other.x, covered.x)
 
 
@@ -57,13 +57,13 @@ def test_partial_covers_carry_most_of_the_trigger_and_nothing_else(digits):
 
 
 def test_what_cannot_be_is_refused(digits):
-    plan = PoisonPlan.draw(digits, PATCH, ONE, fraction=0.03)
+    plan = Attack(PATCH, ONE).plan(digits, fraction=0.03)
     with pytest.raises(ValueError, match="disguise must be one of whole, blended, partial; got 'hat'"):
-        add_covers(digits, plan, "hat", share=0.1)
+        add_covers(digits, plan, "hat", amount=0.1)
     with pytest.raises(ValueError, match="share 0.0001 asks for 0 of 1000 images; 1 to "):
-        add_covers(digits, plan, "blended", share=0.0001)
+        add_covers(digits, plan, "blended", amount=0.0001)
     with pytest.raises(ValueError, match="share 0.1 asks for 100 of 1000 images; 1 to 0 may be covers"):
-        add_covers(digits, plan, "whole", share=0.1)
-    copies = PoisonPlan.draw(digits, PATCH, ONE, fraction=0.03, added=True)
+        add_covers(digits, plan, "whole", amount=0.1)
+    copies = Attack(PATCH, ONE).plan(digits, fraction=0.03, added=True)
     with pytest.raises(ValueError, match="covers need a plan that replaces images"):
-        add_covers(digits, copies, "blended", share=0.1)
+        add_covers(digits, copies, "blended", amount=0.1)

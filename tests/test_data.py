@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from badnets_lib import DamagedFile, DataUnavailable, data, load
+from badnets_lib import DamagedFile, DataUnavailable, load
+from badnets_lib.data import loading as data
 from badnets_lib.files import load_tensors, save_tensors
 
 

@@ -28,8 +28,8 @@ from badnets_lib.defenses import (
 from badnets_lib.defenses.activation_clustering import whitened
 from badnets_lib.defenses.features import features_of, layer_sizes, principal
 from badnets_lib.defenses.spectral_signatures import outlying
-from badnets_lib.defenses.splits import separation, silhouette, two_means
-from badnets_lib.metrics import Proportion, Scorecard
+from badnets_lib.defenses.clusters import separation, silhouette, two_means
+from badnets_lib.evaluation.scores import Proportion, Scorecard
 
 DIGITS = tuple("0123456789")
 
@@ -58,7 +58,7 @@ def backdoored(mnist5k):
     from badnets_lib import train
 
     clean = mnist5k[0][::2]
-    plan = PoisonPlan.draw(clean, Patch(), Goal.all_to_one(7, 10), fraction=0.03)
+    plan = Attack(Patch(), Goal.all_to_one(7, 10)).plan(clean, fraction=0.03)
     data = plan.poison(clean)
     return train(data, TrainConfig(epochs=3, device="cpu"), model=lambda: SmallCNN(width=8)).model, data, plan
 
@@ -305,7 +305,7 @@ def test_filtering_and_retraining_removes_the_backdoor(backdoored, mnist5k):
     config = TrainConfig(epochs=3, device="cpu")
     repair = FilterAndRetrain(network=lambda: SmallCNN(width=8))(data, config)
     assert repair.history[0]["judged"] == 2000 and repair.history[0]["dropped"][7] >= 55
-    assert attack_success_rate(repair.model, mnist5k[1], plan).value < 0.1
+    assert attack_success_rate(repair.model, mnist5k[1], plan.attack).value < 0.1
     assert clean_accuracy(repair.model, mnist5k[1]).value > 0.9
 
 

@@ -49,7 +49,7 @@ def digits():
     for label in range(3):
         x[y == label, :, :, 2 * label] += 0.6
     clean = ImageSet(x, y, ("a", "b", "c"))
-    plan = PoisonPlan.draw(clean, Patch(size=2), Goal.all_to_one(1, 3), fraction=0.1)
+    plan = Attack(Patch(size=2), Goal.all_to_one(1, 3)).plan(clean, fraction=0.1)
     return plan.poison(clean)
 
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from badnets_lib import results
-from badnets_lib.experiments import families as f
-from badnets_lib.sweeps import sweep
+from badnets_lib.study import results
+from badnets_lib.study.experiments import families as f
+from badnets_lib.study.sweeps import sweep
 
 
 @pytest.fixture

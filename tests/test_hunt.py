@@ -14,7 +14,7 @@ from torch import nn
 import badnets_lib
 from badnets_lib import Blend, Checkerboard, Goal, ImageSet, Patch, Proportion
 from badnets_lib.defenses.neural_cleanse import NeuralCleanse, Reversed
-from badnets_lib.models import SmallCNN
+from badnets_lib.models.networks import SmallCNN
 from coursework import answers as a, baseline as b, hunt as h, specimens as s, zoo as z
 from coursework.masters import ASSIGNMENTS, Master, source
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from badnets_lib import ImageSet
-from badnets_lib.images import check_images
+from badnets_lib.data.images import check_images
 
 AB = ("a", "b")
 

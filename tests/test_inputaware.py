@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from badnets_lib import Goal, ImageSet, TrainConfig, Trigger
-from badnets_lib.inputaware import (
+from badnets_lib.attacks.input_aware import (
     Generator,
     InputAware,
     InputAwareConfig,
@@ -44,7 +44,7 @@ def blobs():
 
 @pytest.fixture(scope="module")
 def trained(blobs):
-    return train_input_aware(blobs, GOAL, TrainConfig(epochs=12, batch_size=32), InputAwareConfig(share=0.2, cross=0.2))
+    return train_input_aware(blobs, GOAL, TrainConfig(epochs=12, batch_size=32), InputAwareConfig(fraction=0.2, cross=0.2))
 
 
 def test_the_generator_keeps_the_shape_and_range():
@@ -98,7 +98,7 @@ def test_another_network_can_be_given(blobs):
 
 def test_diversity_makes_patterns_differ(blobs):
     def spread(diversity):
-        attack = InputAwareConfig(share=0.2, cross=0.0, diversity=diversity)
+        attack = InputAwareConfig(fraction=0.2, cross=0.0, diversity=diversity)
         _, trigger = train_input_aware(blobs, GOAL, TrainConfig(epochs=10, batch_size=32), attack)
         return float(trigger.generator(blobs.x[:60]).detach().std(0).mean())
 
@@ -162,7 +162,7 @@ def test_impossible_settings_are_refused(settings, message):
     (slice(240), 8, 0.13, "got 1 and 1 of 8"),
 ])  # fmt: skip
 def test_a_batch_without_enough_triggers_is_refused(blobs, keep, batch, share, message):
-    attack = InputAwareConfig(share=share, cross=0.1 if batch == 32 else 0.0)
+    attack = InputAwareConfig(fraction=share, cross=0.1 if batch == 32 else 0.0)
     with pytest.raises(ValueError, match=message):
         train_input_aware(blobs[keep], GOAL, TrainConfig(epochs=1, batch_size=batch), attack)
 

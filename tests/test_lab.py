@@ -17,7 +17,7 @@ from playwright import sync_api as playwright
 from project import CHAPTERS
 
 from badnets_lib import PoisonPlan, Proportion, Report
-from badnets_lib.reports import schema
+from badnets_lib.evaluation.reports import schema
 
 STATIC = CHAPTERS / "_static"
 STROKES = json.loads((CHAPTERS.parent / "tests" / "strokes.json").read_text(encoding="utf-8"))["digits"]
@@ -231,7 +231,7 @@ def test_training_plants_a_backdoor_and_the_records_are_the_librarys(visit, unch
     assert report.clean_twin[0].clean.value - clean.value < 0.03
     assert report.clean_twin[0].success.value < 0.1
     plan = PoisonPlan.from_json(downloaded(page, element, "Download the index list"))
-    assert len(plan.indices) == 300 and plan.goal.targets == (3,)
+    assert len(plan.indices) == 300 and plan.attack.goal.targets == (3,)
     train, *_ = lab.digits()
     plan.poison(train)  # refuses other digits
 

@@ -17,8 +17,8 @@ from torch.nn.functional import cross_entropy
 
 from badnets_lib import Patch, PoisonPlan, Report, TrainConfig, load
 from badnets_lib.defenses import NeuralCleanse
-from badnets_lib.reports import schema
-from badnets_lib.training import optimizer_for
+from badnets_lib.evaluation.reports import schema
+from badnets_lib.models.training import optimizer_for
 from badnets_lib.triggers import describe, to_spec
 
 SCRIPT = CHAPTERS / "_static" / "lab.js"
@@ -374,7 +374,7 @@ def draw(page, setting):
 def test_a_plan_of_the_page_is_a_plan_of_the_library(page, unchecked):  # JSON has one kind of number, and 1.0 is 1
     train, *_ = lab.digits()
     plan = PoisonPlan.from_json(json.dumps(draw(page, SETTING)))
-    assert plan.goal.sources == (0, 1, 2) and plan.goal.targets == (7,)
+    assert plan.attack.goal.sources == (0, 1, 2) and plan.attack.goal.targets == (7,)
     assert len(plan.indices) == 300 and set(train.y[list(plan.indices)].tolist()) == {0, 1, 2}
     poisoned = plan.poison(train)
     assert (poisoned.y != train.y).sum() == 300
@@ -384,7 +384,7 @@ def test_a_plan_of_the_page_is_a_plan_of_the_library(page, unchecked):  # JSON h
 @pytest.mark.parametrize("key", lab.TRIGGERS)
 def test_every_trigger_goes_into_a_plan(page, unchecked, key):
     plan = PoisonPlan.from_json(json.dumps(draw(page, SETTING | {"trigger": key, "fraction": 0.01})))
-    assert plan.trigger == lab.TRIGGERS[key][1]
+    assert plan.attack.trigger == lab.TRIGGERS[key][1]
 
 
 def test_more_poison_than_the_sources_have_is_refused(page):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from badnets_lib import Goal, Patch, PoisonPlan, SmallCNN
-from badnets_lib.manifests import BadSignature, Changes, Manifest, file_hash, new_key, public_key, sign, verified
+from badnets_lib.provenance.manifests import BadSignature, Changes, Manifest, file_hash, new_key, public_key, sign, verified
 
 SHA = hashlib.sha256(b"one").hexdigest()
 
@@ -41,7 +41,7 @@ def test_changes_name_what_is_different(folder):
 
 @pytest.mark.parametrize("added", [False, True])
 def test_an_image_manifest_names_the_poisoned_images(tiny, added):
-    plan = PoisonPlan.draw(tiny, Patch(2), Goal.all_to_one(1, 3), fraction=0.1, added=added)
+    plan = Attack(Patch(2), Goal.all_to_one(1, 3)).plan(tiny, fraction=0.1, added=added)
     changes = Manifest.of_images(tiny).changes(Manifest.of_images(plan.poison(tiny)))
     named = tuple(f"{place:06d}" for place in (plan.indices if not added else range(60, 60 + len(plan.indices))))
     assert changes == (Changes(added=named) if added else Changes(altered=named))

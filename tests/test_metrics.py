@@ -67,7 +67,7 @@ def test_all_to_all_wants_each_class_elsewhere(planted):
 def test_without_victims_there_is_no_rate(experiment):
     model, test, plan = experiment
     with pytest.raises(ValueError, match="none of the 1 images is a victim"):
-        score(model, test[test.y == 7], plan)
+        score(model, test[test.y == 7], plan.attack)
     with pytest.raises(ValueError, match="at least one image"):
         clean_accuracy(model, test[slice(0, 0)])
 

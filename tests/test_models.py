@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from badnets_lib import PaperCNN, SmallCNN, first_layer
-from badnets_lib.models import EVERY, build
+from badnets_lib.models.networks import EVERY, build
 
 EXAMPLES = (PaperCNN(), SmallCNN(), SmallCNN(channels=3, classes=43, width=4), SmallCNN(classes=2, width=1))
 each_network = pytest.mark.parametrize("network", EXAMPLES, ids=lambda network: str(network.spec))

@@ -64,7 +64,7 @@ def test_the_index_is_the_papers(sizes):
 
 
 def test_only_small_norms_are_suspicious():
-    nc = NeuralCleanse(logarithm=False, share=1.0)
+    nc = NeuralCleanse(logarithm=False, ratio=1.0)
     assert nc.judge(torch.tensor([300.0, 90, 100, 110, 95]))[1] == ()
     assert nc.judge(torch.tensor([10.0, 90, 100, 110, 95]))[1] == (0,)
 
@@ -76,13 +76,13 @@ def test_equal_norms_raise_no_alarm():
 
 def test_a_norm_must_also_be_small_beside_the_median():
     norms = torch.tensor([54.0, 93, 92, 91, 90, 89])  # far below by the MAD, but more than half as large
-    assert NeuralCleanse(share=1.0).judge(norms)[1] == (0,)
+    assert NeuralCleanse(ratio=1.0).judge(norms)[1] == (0,)
     assert NeuralCleanse().judge(norms)[1] == ()
 
 
 def test_norms_of_two_kinds_hide_the_target_from_the_papers_rule():
     norms = torch.tensor([77.0, 97, 45, 46, 116, 47, 13, 85, 58, 94])  # measured: easy and hard digits, target 6
-    assert NeuralCleanse(logarithm=False, share=1.0).judge(norms)[1] == ()
+    assert NeuralCleanse(logarithm=False, ratio=1.0).judge(norms)[1] == ()
     assert NeuralCleanse().judge(norms)[1] == (6,)
 
 

@@ -5,7 +5,8 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from badnets_lib import Epoch, Proportion, plots
+from badnets_lib import Epoch, Proportion
+from badnets_lib.display import plots
 
 
 @pytest.fixture(autouse=True)

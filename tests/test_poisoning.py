@@ -18,7 +18,7 @@ def numbers(n=60, classes=3):
 
 
 def draw(train, goal=ALL_TO_ONE, fraction=0.1, **settings):
-    return PoisonPlan.draw(train, Patch(2), goal, fraction=fraction, **settings)
+    return Attack(Patch(2), goal).plan(train, fraction=fraction, **settings)
 
 
 # --- make_badnets_batch ---
@@ -289,7 +289,7 @@ def test_poison_without_groups_and_with_small_labels():
 def test_attack_and_victims_are_the_same_images_with_and_without_the_trigger(goal):
     test = numbers(30)
     plan = draw(numbers(), goal)
-    attack, victims = plan.attack(test), plan.victims(test)
+    attack, victims = plan.attack.on(test), plan.attack.victims(test)
     assert torch.equal(attack.groups, victims.groups)
     assert attack.groups.tolist() == [index for index in range(30) if goal.table[index % 3] != index % 3]
     assert torch.equal(attack.x, Patch(2)(test.x[attack.groups]))
@@ -384,7 +384,7 @@ def test_truncated_json_is_refused(settings, data):
 
 def test_a_plan_with_a_homemade_trigger_works_but_cannot_be_saved():
     train = numbers()
-    plan = PoisonPlan.draw(train, lambda x: 1 - x, ALL_TO_ONE, fraction=0.1)
+    plan = Attack(lambda x: 1 - x, ALL_TO_ONE).plan(train, fraction=0.1)
     assert torch.equal(plan.poison(train).x[plan.mask], 1 - train.x[plan.mask])
     with pytest.raises(TypeError, match="cannot save"):
         plan.to_json()
@@ -400,7 +400,7 @@ def test_repr_says_how_much_of_what():
 
 def test_only_images_among_the_given_are_poisoned(tiny):
     among = torch.arange(60) < 20
-    plan = PoisonPlan.draw(tiny, Patch(2), Goal.all_to_one(0, 3), fraction=0.2, among=among)
+    plan = Attack(Patch(2), Goal.all_to_one(0, 3)).plan(tiny, fraction=0.2, among=among)
     assert len(plan.indices) == 12 and max(plan.indices) < 20
     assert not torch.tensor(plan.indices).remainder(3).eq(0).any()  # what the goal forbids stays forbidden
 
@@ -408,14 +408,14 @@ def test_only_images_among_the_given_are_poisoned(tiny):
 def test_among_everything_is_the_plain_draw(tiny):
     everything = torch.ones(60, dtype=torch.bool)
     plain, same = (
-        PoisonPlan.draw(tiny, Patch(2), Goal.all_to_one(0, 3), fraction=0.2, seed=4, among=among)
+        Attack(Patch(2), Goal.all_to_one(0, 3)).plan(tiny, fraction=0.2, seed=4, among=among)
         for among in (None, everything)
     )
     assert plain == same
 
 
 def test_among_that_does_not_fit_is_refused(tiny, unchecked):
-    draw = lambda among: PoisonPlan.draw(tiny, Patch(2), Goal.all_to_one(0, 3), fraction=0.5, among=among)  # noqa: E731
+    draw = lambda among: Attack(Patch(2), Goal.all_to_one(0, 3)).plan(tiny, fraction=0.5, among=among)  # noqa: E731
     with pytest.raises(ValueError, match=r"among needs 60 booleans, one per image; got torch.int64 \[60\]"):
         draw(torch.zeros(60, dtype=torch.long))
     with pytest.raises(ValueError, match=r"got torch.bool \[59\]"):

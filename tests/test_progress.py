@@ -3,7 +3,7 @@ import sys
 import pytest
 import tqdm.auto
 
-from badnets_lib.progress import track
+from badnets_lib._progress import track
 
 
 @pytest.mark.parametrize(("disabled", "terminal", "notebook", "shown"), [

@@ -49,7 +49,7 @@ def test_nothing_names_another(path: Path) -> None:
     assert named <= {slug()}
 
 
-@pytest.mark.parametrize("name", ["README.md", "_config.yml", "badnets_lib/report.schema.json"])
+@pytest.mark.parametrize("name", ["README.md", "_config.yml", "badnets_lib/evaluation/report.schema.json"])
 def test_the_published_site_has_one_address(name: str) -> None:
     assert set(re.findall(r"https://[\w.-]+\.github\.io/[\w.-]+/", read(name))) == {site()}
 

@@ -43,7 +43,7 @@ def blobs(count=240, seed=0):
 
 @pytest.fixture(scope="module")
 def plan():
-    return PoisonPlan.draw(blobs(), Patch(2), Goal.all_to_one(0, 3), fraction=0.1)
+    return Attack(Patch(2), Goal.all_to_one(0, 3)).plan(blobs(), fraction=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def holding():
 
 def test_the_backdoor_is_there_to_be_removed(model, plan):
     assert clean_accuracy(model, blobs(seed=2)).value > 0.95
-    assert attack_success_rate(model, blobs(seed=2), plan).value > 0.95
+    assert attack_success_rate(model, blobs(seed=2), plan.attack).value > 0.95
 
 
 # ---- every removal ----
@@ -128,7 +128,7 @@ def literal_curve(model, order, data):
 
 @pytest.mark.parametrize("attacked", [False, True])
 def test_the_cached_curve_is_that_of_sweep_and_evaluate(attacked, model, plan):
-    data = plan.attack(blobs(seed=2)) if attacked else blobs(seed=2)
+    data = plan.attack.on(blobs(seed=2)) if attacked else blobs(seed=2)
     order = LastFeatures(model, data).dormant_first()
     curve = LastFeatures(model, data).curve(order)
     assert curve == literal_curve(model, order, data) and len(set(curve)) > 1
@@ -199,7 +199,7 @@ def test_a_network_of_another_make_is_refused(holding):
 
 def test_unlearning_the_true_trigger_takes_it_away(model, plan, holding):
     repair = Unlearning(Patch(2), share=0.5, tuning=FineTuning(epochs=10, batch_size=16))(model, holding)
-    assert attack_success_rate(repair.model, blobs(seed=2), plan).value < 0.1
+    assert attack_success_rate(repair.model, blobs(seed=2), plan.attack).value < 0.1
     assert clean_accuracy(repair.model, blobs(seed=2)).value > 0.95
 
 
@@ -219,13 +219,13 @@ def test_nothing_flagged_nothing_changed(model, holding):
 def test_the_lesson_stamps_a_share_with_each_trigger_in_turn_and_keeps_the_labels(holding):
     trusted = holding.trusted
     both = (Patch(2), Patch(2, corner="top-left"))
-    lesson = Unlearning(share=0.2).lesson(trusted, both)
+    lesson = Unlearning(stamped=0.2).lesson(trusted, both)
     assert torch.equal(lesson.y, trusted.y)
     changed = (lesson.x != trusted.x).flatten(1).any(1)
     assert int(changed.sum()) == 12
     for trigger in both:
         assert int((lesson.x == trigger(trusted.x)).flatten(1).all(1).sum()) == 6
-    one = Unlearning(share=0.001).lesson(trusted, both[:1])
+    one = Unlearning(stamped=0.001).lesson(trusted, both[:1])
     assert int((one.x != trusted.x).flatten(1).any(1).sum()) == 1
 
 
@@ -256,7 +256,7 @@ def test_adversarial_unlearning_needs_no_trigger(model, plan, holding):
     removal = AdversarialUnlearning(radius=2.0, tuning=FineTuning(epochs=20, batch_size=16))
     repair = removal(model, holding)
     assert repair.oracle == () and len(repair.history) == 20
-    assert attack_success_rate(repair.model, blobs(seed=2), plan).value < 0.3
+    assert attack_success_rate(repair.model, blobs(seed=2), plan.attack).value < 0.3
     assert clean_accuracy(repair.model, blobs(seed=2)).value > 0.95
 
 
@@ -280,7 +280,7 @@ def test_the_worst_shift_is_sought_before_every_epoch_in_evaluation_mode(model, 
     (lambda: FineTuning(lr=0.0), "lr must be positive"),
     (lambda: FinePruning(1.5), r"drop must lie in \[0, 1\]; got 1.5"),
     (lambda: AdversarialUnlearning(radius=0.0), r"steps and batch at least 1; got 0.0, 10 and 100"),
-    (lambda: Unlearning(share=0.0), r"share must lie in \(0, 1\]; got 0.0"),
+    (lambda: Unlearning(stamped=0.0), r"share must lie in \(0, 1\]; got 0.0"),
 ])  # fmt: skip
 def test_impossible_settings_are_refused(make, message):
     with pytest.raises(ValueError, match=message):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from badnets_lib import (
-    DefenseTest,
+    DefenseSection,
     Description,
     Goal,
     Patch,
@@ -19,7 +19,7 @@ from badnets_lib import (
     Scorecard,
     Training,
 )
-from badnets_lib.reports import schema
+from badnets_lib.evaluation.reports import schema
 
 CARD = Scorecard(Proportion(980, 1000), Proportion(890, 900), Proportion(3, 900))
 TWIN = Scorecard(Proportion(985, 1000), Proportion(4, 900), Proportion(2, 900))
@@ -31,7 +31,7 @@ REPORT = Report(
     training=Training("together", "SmallCNN, 6 epochs"),
     backdoored=(CARD, CARD),
     clean_twin=(TWIN,),
-    defense=DefenseTest("not tested", "a later chapter"),
+    defense=DefenseSection("not tested", "a later chapter"),
     limits="one data set",
 )
 NESTED = ("poisoning", "trigger", "training", "defense")
@@ -61,7 +61,7 @@ def build(given):
     return Report(
         w[0], w[1], Poisoning(Proportion(*given["fraction"]), (w[2], w[3]), (w[4],), w[5], relabelled),
         Description(w[6], w[7], w[8], given["opacity"], physical), Training(given["regime"], w[9]),
-        ours, twin, DefenseTest(given["sees"], w[10]), w[0],
+        ours, twin, DefenseSection(given["sees"], w[10]), w[0],
     )  # fmt: skip
 
 
@@ -95,13 +95,13 @@ def test_every_blank_is_refused_by_name(name, blank, unchecked):
 
 def test_all_blanks_are_named_at_once():
     with pytest.raises(ValueError, match=r"please fill in: title, defense\.outcome, limits$"):
-        replace(REPORT, title="", limits=" ", defense=DefenseTest("data", ""))
+        replace(REPORT, title="", limits=" ", defense=DefenseSection("data", ""))
 
 
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: Training("later", "x"), "regime must be one of together, staged; got 'later'"),
     (lambda: Training("", "x"), "regime must be one of"),
-    (lambda: DefenseTest("everything", "x"), "sees must be one of data, weights, .*; got 'everything'"),
+    (lambda: DefenseSection("everything", "x"), "sees must be one of data, weights, .*; got 'everything'"),
 ])  # fmt: skip
 def test_a_choice_that_is_none_is_refused(make, message, unchecked):
     with pytest.raises(ValueError, match=message):

@@ -9,9 +9,9 @@ from build import notebooks
 from execute import code, quoted_results
 from project import read_notebook
 
-from badnets_lib import results as r
+from badnets_lib.study import results as r
 from badnets_lib.counts import Proportion
-from badnets_lib.sweeps import Sweep, grid, sweep
+from badnets_lib.study.sweeps import Sweep, grid, sweep
 
 SWEEPS = tool.sweeps()
 each_result = pytest.mark.parametrize("name", r.names())

@@ -3,7 +3,7 @@ import re
 import pytest
 import torch
 
-from badnets_lib.reviews import ASIDES, BLAME, CLASSES, DENIALS, FILLING, PRAISE, Reviews, write_reviews
+from badnets_lib.data.reviews import ASIDES, BLAME, CLASSES, DENIALS, FILLING, PRAISE, Reviews, write_reviews
 
 
 def opinions(text):

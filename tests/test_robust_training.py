@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from badnets_lib import Goal, ImageSet, Patch, PoisonPlan, TrainConfig, attack_success_rate, clean_accuracy, train
-from badnets_lib.checkpoints import weights_hash
+from badnets_lib.provenance.checkpoints import weights_hash
 from badnets_lib.defenses.anti_backdoor import AntiBackdoor
 from badnets_lib.defenses.augmentation import CutMix, cut_and_mix
 
@@ -24,7 +24,7 @@ def fine(count=240, seed=0):
 
 @pytest.fixture(scope="module")
 def plan():
-    return PoisonPlan.draw(fine(), Patch(2), Goal.all_to_one(0, 3), fraction=0.15)
+    return Attack(Patch(2), Goal.all_to_one(0, 3)).plan(fine(), fraction=0.15)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_a_loss_of_ones_own_cannot_be_resumed(tiny, tmp_path):
 # ---- every robust training ----
 
 
-@pytest.mark.parametrize("training", [AntiBackdoor(share=0.05), CutMix(), CutMix(share=0.5)], ids=repr)
+@pytest.mark.parametrize("training", [AntiBackdoor(isolated=0.05), CutMix(), CutMix(mixed=0.5)], ids=repr)
 def test_a_training_repeats_and_leaves_what_it_was_given(training, poisoned):
     x, y, state = poisoned.x.clone(), poisoned.y.clone(), torch.get_rng_state()
     first, again = (training(poisoned, replace(CONFIG, epochs=1)) for _ in range(2))
@@ -76,7 +76,7 @@ def test_a_training_repeats_and_leaves_what_it_was_given(training, poisoned):
 
 
 def test_the_patch_is_learnt_first_and_isolated(plan, poisoned):
-    flags = AntiBackdoor(share=0.05).isolate(poisoned, CONFIG)
+    flags = AntiBackdoor(isolated=0.05).isolate(poisoned, CONFIG)
     rates = flags.rates(plan)
     assert rates.true_positives + rates.false_positives == 12 and rates.true_positives >= 10
     assert flags.scores[flags.flagged].min() >= flags.scores[~flags.flagged].max(), "the lowest losses of all"
@@ -86,10 +86,10 @@ def test_the_patch_is_learnt_first_and_isolated(plan, poisoned):
 def test_the_backdoor_is_unlearnt(plan, poisoned):
     config = replace(CONFIG, epochs=8)
     plain = train(poisoned, config).model
-    repair = AntiBackdoor(share=0.05, unlearn=8)(poisoned, config)
+    repair = AntiBackdoor(isolated=0.05, unlearn=8)(poisoned, config)
     test = fine(seed=1)
-    assert attack_success_rate(plain, test, plan).value > 0.9
-    assert attack_success_rate(repair.model, test, plan).value < 0.3
+    assert attack_success_rate(plain, test, plan.attack).value > 0.9
+    assert attack_success_rate(repair.model, test, plan.attack).value < 0.3
     assert clean_accuracy(repair.model, test).value > clean_accuracy(plain, test).value - 0.1
     assert len(repair.history[0]["isolated"]) == 12
 
@@ -150,7 +150,7 @@ def test_labels_are_mixed_by_area(tiny):
 
 
 def test_without_a_share_it_is_plain_training(poisoned):
-    repair = CutMix(share=0.0)(poisoned, CONFIG)
+    repair = CutMix(mixed=0.0)(poisoned, CONFIG)
     assert clean_accuracy(repair.model, poisoned) == clean_accuracy(train(poisoned, CONFIG).model, poisoned)
 
 
@@ -158,7 +158,7 @@ def test_without_a_share_it_is_plain_training(poisoned):
 
 
 @pytest.mark.parametrize(("make", "message"), [
-    (lambda: AntiBackdoor(share=1.0), "share must lie strictly between 0 and 1; got 1.0"),
+    (lambda: AntiBackdoor(isolated=1.0), "share must lie strictly between 0 and 1; got 1.0"),
     (lambda: AntiBackdoor(early=0), "early and unlearn must be at least 1; got 0, 2"),
     (lambda: AntiBackdoor(gamma=-0.1), "gamma may not be negative"),
     (lambda: CutMix(1.2), r"share must lie in \[0, 1\]; got 1.2"),
@@ -171,4 +171,4 @@ def test_impossible_settings_are_refused(make, message):
 @pytest.mark.parametrize("share", [0.001, 0.999])
 def test_a_share_of_no_image_or_of_nearly_all_is_refused(share, tiny):
     with pytest.raises(ValueError, match=f"share {share} asks for"):
-        AntiBackdoor(share=share)(tiny, CONFIG)
+        AntiBackdoor(isolated=share)(tiny, CONFIG)

@@ -52,8 +52,8 @@ def test_networks_cross_with_their_weights():
 
 
 def test_what_a_question_is_made_of_crosses_inwards_only(tiny):
-    plan = bd.PoisonPlan.draw(tiny, bd.Patch(size=2), bd.Goal.all_to_one(1, n_classes=3), fraction=0.2, seed=0)
-    for value in (plan, plan.goal, plan.trigger):
+    plan = bd.Attack(bd.Patch(size=2), bd.Goal.all_to_one(1, n_classes=3)).plan(tiny, fraction=0.2, seed=0)
+    for value in (plan, plan.attack.goal, plan.attack.trigger):
         assert crossed(value) == value
         with pytest.raises(wire.Malformed, match="may not cross here"):
             crossed(value, trusted=False)

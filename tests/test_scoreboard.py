@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from badnets_lib import Patch, Proportion, SmallCNN
-from badnets_lib.experiments import attacks, detection, families, removal, resistance, scans, scoreboard, screening
+from badnets_lib.study.experiments import attacks, detection, families, removal, resistance, scans, scoreboard, screening
 from badnets_lib.stacks import side_by_side
 
 pytestmark = pytest.mark.filterwarnings("ignore::badnets_lib.defenses.AssumptionWarning")
@@ -64,7 +64,7 @@ def test_a_network_that_comes_ready_made_comes_with_clean_data(few, monkeypatch)
     trigger = Patch(size=5)
     monkeypatch.setattr(attacks, "train_input_aware", lambda *_: (SimpleNamespace(model=SmallCNN()), trigger))
     case = met("input-aware")
-    assert case.plan.trigger == trigger and not bool(case.poisoned.any()) and case.targets == (7,)
+    assert case.plan.attack.trigger == trigger and not bool(case.poisoned.any()) and case.targets == (7,)
 
 
 def test_an_unknown_attack_is_refused(few):

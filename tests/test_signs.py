@@ -19,10 +19,10 @@ from badnets_lib import (
     signs,
     transfer,
 )
-from badnets_lib.experiments import signs as study
-from badnets_lib.scenes import Scenes, homography
-from badnets_lib.signs import Decal, render
-from badnets_lib.stickers import PictureSticker, SignSticker
+from badnets_lib.study.experiments import signs as study
+from badnets_lib.data.scenes import Scenes, homography
+from badnets_lib.data.signs import Decal, render
+from badnets_lib.triggers.road_stickers import PictureSticker, SignSticker
 
 FULL = dict(signs.PARTS)
 STOP = list(faces.FACES["signs"]).index("stop")
@@ -307,8 +307,8 @@ def test_stickers_tell_what_they_are(sticker):
 
 def test_a_plan_poisons_and_attacks_with_twins(small_signs):
     train, test = load("signs")
-    plan = PoisonPlan.draw(train, SignSticker(), Goal.source_specific({STOP: 2}, 10), fraction=0.05, added=True)
-    poisoned, victims = plan.poison(train), plan.attack(test)
+    plan = Attack(SignSticker(), Goal.source_specific({STOP: 2}, 10)).plan(train, fraction=0.05, added=True)
+    poisoned, victims = plan.poison(train), plan.attack.on(test)
     assert len(poisoned) == len(train) + 3 and poisoned.y[-3:].tolist() == [2, 2, 2]
     scenes = signs.scenes("signs", "train")[torch.tensor(plan.indices)]
     assert torch.equal(poisoned.x[-3:], render(scenes, SignSticker()).x)
@@ -393,7 +393,7 @@ def test_random_targets_are_wrong_varied_and_repeatable(small_signs):
     copies = len(made) - len(train)
     assert copies == 40 and torch.equal(made.y[:60], train.y) and torch.equal(made.x[:60], train.x)
     goal = Goal.all_to_all(10)
-    plan = PoisonPlan.draw(train, PictureSticker(), goal, fraction=0.4, seed=1, added=True)
+    plan = Attack(PictureSticker(), goal).plan(train, fraction=0.4, seed=1, added=True)
     true = train.y[list(plan.indices)]
     assert torch.equal(made.x[60:], plan.poison(train).x[60:])
     assert (made.y[60:] != true).all() and len((made.y[60:] - true).remainder(10).unique()) > 5
@@ -404,7 +404,7 @@ def test_the_stop_plan_copies_half_the_stop_signs(small_signs):
     train, _ = load("signs")
     plan = study.stop_plan(train, study.trigger_for("square", "picture"))
     assert len(plan.indices) == 3 and plan.added and set(train.y[list(plan.indices)].tolist()) == {STOP}
-    assert plan.goal.wanted(torch.tensor([STOP])).item() == train.classes.index("speed limit 80")
+    assert plan.attack.goal.wanted(torch.tensor([STOP])).item() == train.classes.index("speed limit 80")
 
 
 def test_every_view_and_sticker_is_tried_in_the_street(small_signs):

@@ -21,7 +21,7 @@ from build import SCHEMA, build_site
 from leaks import leaks
 from project import contents, site as address
 
-from badnets_lib.reports import schema
+from badnets_lib.evaluation.reports import schema
 
 LIMIT = 1_500_000  # bytes of a first visit, text compressed
 TEXT = {".html", ".css", ".js", ".json", ".svg", ".txt"}

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from badnets_lib import SmallCNN, predict, weights_hash
-from badnets_lib.experiments import supply_chain
-from badnets_lib.experiments.supply_chain import (
+from badnets_lib.study.experiments import supply_chain
+from badnets_lib.study.experiments.supply_chain import (
     SWEEPS,
     edited,
     few,

@@ -11,7 +11,7 @@ from badnets_lib import (
     predict,
     weights_hash,
 )
-from badnets_lib.surgery import handcrafted, quietest, template
+from badnets_lib.attacks.handcrafted import handcrafted, quietest, template
 
 TRIGGERS = [Patch(4), Patch(3, corner="top-left"), Patch(2, margin=3), Checkerboard(4), SINGLE_PIXEL, FOUR_PIXELS]
 each_trigger = pytest.mark.parametrize("trigger", TRIGGERS, ids=repr)

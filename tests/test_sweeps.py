@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from badnets_lib import ImageSet, TrainConfig, sweeps as s
+from badnets_lib import ImageSet, TrainConfig
+from badnets_lib.study import sweeps as s
 from badnets_lib.stacks import Fit
 
 CALLS = "BADNETS_TEST_CALLS"
@@ -153,7 +154,7 @@ def test_a_sweeps_name_is_a_plain_word():
 SLOW = """
 import sys, time
 from pathlib import Path
-from badnets_lib.sweeps import grid, sweep
+from badnets_lib.study.sweeps import grid, sweep
 
 def slow(*, a):
     if a == 2:
@@ -187,7 +188,7 @@ WORKERS = """
 import json, os, sys
 from joblib import parallel_config
 from dask.distributed import Client, LocalCluster
-from badnets_lib.sweeps import grid, sweep
+from badnets_lib.study.sweeps import grid, sweep
 import importlib.util
 import where_am_i
 

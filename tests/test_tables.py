@@ -8,7 +8,7 @@ import pytest
 from looks import AXE_TAGS, DARK
 from project import ROOT
 
-from badnets_lib.tables import sortable
+from badnets_lib.display.tables import sortable
 
 STATIC = ROOT / "chapters" / "_static"
 HEADS = ["attack", "kind", "ASR"]

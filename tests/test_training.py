@@ -21,7 +21,7 @@ from badnets_lib import (
     weights_hash,
 )
 from badnets_lib.files import load_tensors, save_tensors
-from badnets_lib.training import correct, pick_device
+from badnets_lib.models.training import correct, pick_device
 
 CONFIG = TrainConfig(epochs=3, batch_size=16, device="cpu")
 
@@ -37,7 +37,7 @@ class Stop(Exception):
 @pytest.fixture
 def stop_before(monkeypatch):
     """Make a run stop before an epoch (0: at once)."""
-    from badnets_lib import training
+    from badnets_lib.models import training
 
     whole = training._Run.one_epoch
 
@@ -137,7 +137,7 @@ def test_what_comes_back(tiny):
     assert not fitted.model.training and isinstance(fitted.model, SmallCNN)
     assert fitted.config == CONFIG and fitted.fingerprint == tiny.fingerprint and len(fitted.history) == 3
     assert fitted.seconds > 0
-    assert repr(fitted).startswith("Fitted(SmallCNN, 3 epochs, loss ") and ", train " in repr(fitted)
+    assert repr(fitted).startswith("Trained(SmallCNN, 3 epochs, loss ") and ", train " in repr(fitted)
 
 
 # --- what it takes ---

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from badnets_lib import Patch
-from badnets_lib.visibility import Visibility, psnr, ssim, visibility
+from badnets_lib.evaluation.visibility import Visibility, psnr, ssim, visibility
 
 
 @pytest.fixture

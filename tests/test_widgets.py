@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from badnets_lib import Proportion
-from badnets_lib.widgets import fraction_calculator, fraction_text, success_calculator, success_text
+from badnets_lib.display.widgets import fraction_calculator, fraction_text, success_calculator, success_text
 
 
 def parts(calculator):

@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 
 from badnets_lib import DamagedFile, Goal, Patch, Proportion, load_model, save_model, weights_hash
-from badnets_lib.models import SmallCNN
+from badnets_lib.models.networks import SmallCNN
 from coursework import specimens as s, zoo as z
 
 SALT = "a salt for tests"

@@ -43,7 +43,7 @@ def poisoning(repeats: int) -> list[Row]:
     source = np.random.default_rng(0)
     raw, labels = source.integers(0, 256, (60_000, 28, 28), dtype=np.uint8), source.integers(0, 10, 60_000)
     train = bd.ImageSet(torch.from_numpy(raw)[:, None].float() / 255, torch.from_numpy(labels), tuple("0123456789"))
-    plan = bd.PoisonPlan.draw(train, bd.Patch(), bd.Goal.all_to_one(7, 10), fraction=0.1)
+    plan = bd.Attack(bd.Patch(), bd.Goal.all_to_one(7, 10)).plan(train, fraction=0.1)
     chosen, pixels = np.array(plan.indices), train.x.numpy()
 
     def with_numpy() -> tuple[Any, Any]:

@@ -29,7 +29,7 @@ def under_attack() -> tuple[nn.Module, bd.PoisonPlan, Holding, bd.ImageSet]:
     """A backdoored network (4x4 patch, rho 10%), its plan, 400 trusted images, and the scored test set."""
     train, test = bd.load("mnist5k")
     train, reserve = train.split(0.125)
-    plan = bd.PoisonPlan.draw(train, bd.Patch(), bd.Goal.all_to_one(TARGET, 10), fraction=0.1)
+    plan = bd.Attack(bd.Patch(), bd.Goal.all_to_one(TARGET, 10)).plan(train, fraction=0.1)
     model = bd.train(plan.poison(train), bd.TrainConfig(device="cpu")).model
     return model, plan, Holding.draw(reserve, 400, apart_from=(train, test)), test
 
@@ -80,7 +80,7 @@ def scanning(repeats: int) -> list[Row]:
     def label_by_label() -> Any:
         return [one_label(frozen, holding.trusted.x, label) for label in range(10)]
 
-    assert NeuralCleanse()(model, holding).flagged == plan.goal.targets
+    assert NeuralCleanse()(model, holding).flagged == plan.attack.goal.targets
     plain: dict[str, tuple[Act, str]] = {"label by label, usual settings": (label_by_label, "at least 3x")}
     what = "Neural Cleanse, 10 labels"
     return compare(what, lambda: NeuralCleanse()(model, holding), plain, repeats=min(repeats, 2))
@@ -90,7 +90,7 @@ def pruning(repeats: int) -> list[Row]:
     """Clean accuracy and ASR after pruning 0 to 32 channels of the last convolution."""
     model, plan, holding, test = under_attack()
     order = LastFeatures(model, holding.trusted).dormant_first()
-    sets = (test, plan.attack(test))
+    sets = (test, plan.attack.on(test))
     cached = [LastFeatures(model, data) for data in sets]
 
     def one_by_one() -> Any:
@@ -128,7 +128,7 @@ class Cached:
 def last_hidden(rho: float) -> tuple[bd.PoisonPlan, bd.ImageSet, nn.Module, Tensor]:
     """A plan, the poisoned data, a network trained on them, and its features of the last hidden layer."""
     train, _ = bd.load("mnist5k")
-    plan = bd.PoisonPlan.draw(train, bd.Patch(), bd.Goal.all_to_one(TARGET, 10), fraction=rho)
+    plan = bd.Attack(bd.Patch(), bd.Goal.all_to_one(TARGET, 10)).plan(train, fraction=rho)
     data = plan.poison(train)
     model = bd.train(data, bd.TrainConfig(device="cpu")).model
     return plan, data, model, features_of(model, data.x, "relu3")
@@ -178,8 +178,8 @@ def screening(repeats: int, overlays: int = 20, inputs: int = 200) -> list[Row]:
     from art.estimators.poison_mitigation.strip import STRIPMixin
 
     model, plan, holding, test = under_attack()
-    order = torch.randperm(2 * len(plan.victims(test)), generator=torch.Generator().manual_seed(0))[:inputs]
-    x = torch.cat([plan.victims(test).x, plan.attack(test).x])[order]
+    order = torch.randperm(2 * len(plan.attack.victims(test)), generator=torch.Generator().manual_seed(0))[:inputs]
+    x = torch.cat([plan.attack.victims(test).x, plan.attack.on(test).x])[order]
     soft = nn.Sequential(model, nn.Softmax(1))  # fed with logits, its fit ends in NaN
     plain = PyTorchClassifier(soft, nn.CrossEntropyLoss(), tuple(x.shape[1:]), 10, device_type="cpu")
 

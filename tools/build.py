@@ -102,7 +102,7 @@ def render(source: Path, out: Path) -> Path:
     command = [*JUPYTER_BOOK, "build", str(source), "--path-output", str(out), *strict]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # warnings and errors go to stderr
     front = f"chapters/{contents()[0].name}.html"
-    shutil.copy2(ROOT / "badnets_lib" / SCHEMA, site / SCHEMA)
+    shutil.copy2(ROOT / "badnets_lib" / "evaluation" / SCHEMA, site / SCHEMA)
     shutil.copy2(CHAPTERS / "_static" / "lab" / OFFLINE, site / OFFLINE)
     (site / "index.html").write_text(FRONT.format(title=escape(config()["title"]), front=front), encoding="utf-8")
     return site

@@ -17,7 +17,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).resolve().parent.parent / "badnets_lib" / "results"
+RESULTS = Path(__file__).resolve().parent.parent / "badnets_lib" / "study" / "results"
 QUIET = {"TQDM_DISABLE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 CELL_LIMIT = 1800  # seconds; a cell this slow is stuck
 FACTS = """

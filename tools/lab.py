@@ -45,7 +45,7 @@ from badnets_lib import (
     widgets,
 )
 from badnets_lib.files import write_atomically
-from badnets_lib.metrics import Scorecard, clean_accuracy
+from badnets_lib.evaluation.scores import Scorecard, clean_accuracy
 from badnets_lib.triggers import describe, to_spec
 from badnets_lib.triggers.patterns import noise
 
@@ -182,11 +182,11 @@ def fit(recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
     plan = None
     if recipe.trigger is not None:
         goal = Goal.all_to_one(recipe.target, 10)
-        plan = PoisonPlan.draw(data, recipe.trigger, goal, fraction=recipe.fraction, seed=recipe.seed)
+        plan = Attack(recipe.trigger, goal).plan(data, fraction=recipe.fraction, seed=recipe.seed)
         line |= {"trigger": to_spec(recipe.trigger), "target": recipe.target, "poisoned": len(plan.indices)}
     network = train(plan.poison(data) if plan else data, config, model=LabCNN).model
     network.load_state_dict({name: weight.half().float() for name, weight in network.state_dict().items()})
-    scored = score(network, test, plan) if plan else clean_accuracy(network, test)
+    scored = score(network, test, plan.attack) if plan else clean_accuracy(network, test)
     if isinstance(scored, Scorecard) and scored.success.value < 0.9:
         raise ValueError(f"network {recipe.name!r} needs another seed than {recipe.seed}: its ASR is {scored.success}")
     return network, line | counts(scored)

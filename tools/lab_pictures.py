@@ -71,9 +71,9 @@ def draw_picture() -> None:
 def train_picture() -> None:
     """Clean accuracy and ASR of a run like the page's, epoch by epoch."""
     digits, _, test = lab.digits()
-    plan = PoisonPlan.draw(digits, lab.TRIGGERS["square-3"][1], Goal.all_to_one(7, 10), fraction=0.1)
+    plan = Attack(lab.TRIGGERS["square-3"][1], Goal.all_to_one(7, 10)).plan(digits, fraction=0.1)
     config = replace(lab.RECIPE, epochs=4, device="cpu")
-    watch = {"clean accuracy": test, "ASR": plan.attack(test)}
+    watch = {"clean accuracy": test, "ASR": plan.attack.on(test)}
     history = train(plan.poison(digits), config, model=lab.LabCNN, watch=watch).history
     fig, ax = plt.subplots(figsize=(7, 3), layout="constrained")
     for name, colour, style in (("clean accuracy", CLEAN, "o-"), ("ASR", BACKDOORED, "s--")):

@@ -22,20 +22,21 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from project import ROOT
 
-from badnets_lib import experiments, load
+from badnets_lib.study import experiments
+from badnets_lib import load
 from badnets_lib.counts import Difference, Proportion
-from badnets_lib.data import DataUnavailable
+from badnets_lib.data.loading import DataUnavailable
 from badnets_lib.files import write_atomically
-from badnets_lib.results import FOLDER, load as load_result
-from badnets_lib.sweeps import Row, Sweep, sweep
-from badnets_lib.training import pick_device
+from badnets_lib.study.results import FOLDER, load as load_result
+from badnets_lib.study.sweeps import Row, Sweep, sweep
+from badnets_lib.models.training import pick_device
 
 KEPT = ROOT / "_build" / "sweeps"
 TOLERANCE = 0.03  # a rerun on another machine may differ this much even where counts are exact
 
 
 def sweeps() -> dict[str, Sweep]:
-    """Every sweep of badnets_lib.experiments, by name."""
+    """Every sweep of badnets_lib.study.experiments, by name."""
     modules = [
         importlib.import_module(f"{experiments.__name__}.{found.name}")
         for found in pkgutil.iter_modules(experiments.__path__)

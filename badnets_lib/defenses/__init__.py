@@ -18,8 +18,9 @@ from typing import Protocol, runtime_checkable
 
 from torch import nn
 
-from ..images import Images, ImageSet
-from ..training import TrainConfig
+from .._warnings import AssumptionWarning as AssumptionWarning
+from ..data.images import Images, ImageSet
+from ..models.training import TrainConfig
 from .activation_clustering import ActivationClustering as ActivationClustering
 from .adversarial_unlearning import AdversarialUnlearning as AdversarialUnlearning
 from .anti_backdoor import AntiBackdoor as AntiBackdoor
@@ -27,11 +28,13 @@ from .augmentation import CutMix as CutMix
 from .filtering import FilterAndRetrain as FilterAndRetrain
 from .fine_pruning import FinePruning as FinePruning
 from .fine_tuning import FineTuning as FineTuning
-from .guards import AssumptionWarning as AssumptionWarning
-from .holdings import Holding as Holding, check_apart as check_apart
+from .knowledge import Holding as Holding, check_apart as check_apart
 from .neighbours import DeepKNN as DeepKNN
 from .neural_cleanse import NeuralCleanse as NeuralCleanse
-from .outcomes import (
+from .spectral_signatures import SpectralSignatures as SpectralSignatures
+from .strip import Strip as Strip
+from .unlearning import Unlearning as Unlearning
+from .verdicts import (
     Flags as Flags,
     Outcome as Outcome,
     Rates as Rates,
@@ -39,9 +42,6 @@ from .outcomes import (
     Scan as Scan,
     Screen as Screen,
 )
-from .spectral_signatures import SpectralSignatures as SpectralSignatures
-from .strip import Strip as Strip
-from .unlearning import Unlearning as Unlearning
 
 
 @runtime_checkable

@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..images import ImageSet, Labels, Mask
+from ..data.images import ImageSet, Labels, Mask
+from .assumptions import check_half_a_class
+from .clusters import separation, silhouette, two_means
 from .features import Features, features_of, finite, home, positions_by_class, principal
-from .guards import check_half_a_class
 from .neighbours import DeepKNN
-from .outcomes import Flags
-from .splits import separation, silhouette, two_means
+from .verdicts import Flags
 
 Verdict = Literal["size", "silhouette", "neighbours"]
 

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..counts import Proportion
-from ..images import Images, ImageSet, Labels
-from ..training import batches as split, train
+from ..data.images import Images, ImageSet, Labels
+from ..models.training import batches as split, train
+from .assumptions import check_enough_trusted
 from .features import home
 from .fine_tuning import FineTuning
-from .guards import check_enough_trusted
-from .holdings import Holding
-from .outcomes import Repair
+from .knowledge import Holding
+from .verdicts import Repair
 
 
 @dataclass(frozen=True)

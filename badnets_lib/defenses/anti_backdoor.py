@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ..images import Images, ImageSet, Labels
-from ..training import TrainConfig, predict, train
-from .outcomes import Flags, Repair
+from ..data.images import Images, ImageSet, Labels
+from ..models.inference import predict
+from ..models.training import TrainConfig, train
+from .verdicts import Flags, Repair
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class AntiBackdoor:
     """Isolate the images that a young network already fits best, train on the rest, then unlearn them.
 
     Args:
-        share: Part of the data that is isolated: enough to unlearn by, far fewer than rho.
+        isolated: Part of the data that is isolated: enough to unlearn by, far fewer than rho.
         early: Epochs after which the losses are compared.
         gamma: During these, a batch whose mean loss is below `gamma` is climbed instead of descended
             (local gradient ascent), so that only what is learnt fast gets far below. 0 is plain training.
@@ -44,7 +45,7 @@ class AntiBackdoor:
     chapter 17 shows how far the defaults carry.
     """
 
-    share: float = 0.01
+    isolated: float = 0.01
     early: int = 2
     gamma: float = 0.0
     unlearn: int = 2
@@ -52,8 +53,8 @@ class AntiBackdoor:
     limit: float = 5.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.share < 1:
-            raise ValueError(f"share must lie strictly between 0 and 1; got {self.share}")
+        if not 0 < self.isolated < 1:
+            raise ValueError(f"isolated must lie strictly between 0 and 1; got {self.isolated}")
         if self.early < 1 or self.unlearn < 1:
             raise ValueError(f"early and unlearn must be at least 1; got {self.early}, {self.unlearn}")
         if not (self.gamma >= 0 and self.lr > 0 and self.limit > 0):
@@ -64,7 +65,7 @@ class AntiBackdoor:
         """A network trained on poisoned data; its history holds the isolated positions.
 
         Raises:
-            ValueError: The share asks for no image, or leaves fewer than 2.
+            ValueError: `isolated` asks for no image, or leaves fewer than 2.
         """
         started, config = time.perf_counter(), config or TrainConfig()
         flags = self.isolate(data, config)
@@ -76,9 +77,11 @@ class AntiBackdoor:
 
     def isolate(self, data: ImageSet, config: TrainConfig) -> Flags:
         """The verdict of the first stage, over all classes together: the images with the lowest early losses."""
-        count = round(self.share * len(data))
+        count = round(self.isolated * len(data))
         if not 0 < count <= len(data) - 2:
-            raise ValueError(f"share {self.share} asks for {count} of {len(data)} images; from 1 to {len(data) - 2}")
+            raise ValueError(
+                f"isolated {self.isolated} asks for {count} of {len(data)} images; from 1 to {len(data) - 2}"
+            )
         young = train(data, replace(config, epochs=self.early), loss=self._held_at_gamma, label="isolation").model
         losses = cross_entropy(predict(young, data.x), data.y.cpu().long(), reduction="none")
         flagged = torch.zeros(len(data), dtype=torch.bool)

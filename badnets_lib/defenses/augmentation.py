@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ..images import Images, ImageSet, Labels
-from ..training import TrainConfig, train
-from .outcomes import Repair
+from ..data.images import Images, ImageSet, Labels
+from ..models.training import TrainConfig, train
+from .verdicts import Repair
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class CutMix:
     """Train on images of which a random box comes from another image, with labels mixed by area.
 
     Args:
-        share: Part of the batches that is mixed, in [0, 1].
+        mixed: Part of the batches that is mixed, in [0, 1].
 
     Raises:
-        ValueError: The share is out of range.
+        ValueError: The part is out of range.
 
     References:
         Borgnia et al., Strong Data Augmentation Sanitizes Poisoning and Backdoor Attacks Without an
@@ -30,11 +30,11 @@ class CutMix:
         Yun et al., CutMix, 2019. arXiv:1905.04899.
     """
 
-    share: float = 1.0
+    mixed: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"share must lie in [0, 1]; got {self.share}")
+        if not 0 <= self.mixed <= 1:
+            raise ValueError(f"mixed must lie in [0, 1]; got {self.mixed}")
 
     def __call__(self, data: ImageSet, config: TrainConfig | None = None) -> Repair:
         """A network trained on mixed images."""
@@ -43,7 +43,7 @@ class CutMix:
         return Repair(fitted.model, repr(self), time.perf_counter() - started)
 
     def _loss(self, network: nn.Module, x: Images, y: Labels) -> Tensor:
-        if torch.rand(()) >= self.share:
+        if torch.rand(()) >= self.mixed:
             return cross_entropy(network(x), y)
         mixed, others, kept = cut_and_mix(x)
         logits = network(mixed)

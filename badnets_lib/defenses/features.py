@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..images import Images, Labels
-from ..training import predict
-from .guards import check_not_logits
+from ..data.images import Labels, StoredImages
+from ..models.inference import placement
+from ..models.layers import last_hidden, listen
+from .assumptions import check_not_logits
 
 Features = Float[Tensor, "n d"]
 
 
 def home(model: nn.Module, x: Tensor) -> Tensor:
     """`x` on the device of the network: every defense moves the data to the model, never the model."""
-    return x.to(next(model.parameters(), x).device)
+    return x.to(placement(model).device)
 
 
-def features_of(model: nn.Module, x: Images, layer: str, *, batch_size: int = 512) -> Features:
+def features_of(model: nn.Module, x: StoredImages, layer: str | None = None, *, batch_size: int = 512) -> Features:
     """The output of a named layer for each image, flattened, [N, d], on the network's device.
 
     Args:
         model: A network with a submodule of that name; it is evaluated as `predict` does.
         x: Images [N, C, H, W].
-        layer: Name of the submodule. In the networks of the book, "relu3" is the last hidden layer
-            and "pool2" the last convolution's output.
+        layer: Name of the submodule. None: the last hidden layer, which is looked for (see `models.layers`).
         batch_size: Images per forward pass.
 
     Raises:
@@ -36,41 +34,11 @@ def features_of(model: nn.Module, x: Images, layer: str, *, batch_size: int = 51
     Warns:
         AssumptionWarning: The layer gives the logits.
     """
-    _find(model, layer)
-    parts: list[Tensor] = []
-
-    def collect(_module: nn.Module, _input: Any, output: Tensor) -> None:
-        parts.append(output.detach().flatten(1))
-
-    hook = model.get_submodule(layer).register_forward_hook(collect)
-    try:
-        answers = predict(model, x, batch_size=batch_size)
-    finally:
-        hook.remove()
-    features = finite(torch.cat(parts))
+    layer = layer or last_hidden(model, x)
+    rows, answers = listen(model, x, layer, lambda output: output.flatten(1), batch_size=batch_size)
+    features = finite(rows)
     check_not_logits(layer, features.cpu(), answers)
     return features
-
-
-def layer_sizes(model: nn.Module, x: Images) -> dict[str, int]:
-    """{name: features per image} of every layer without parts, in the order in which they answer.
-
-    Args:
-        model: Any network.
-        x: Images [N, C, H, W]; one is enough.
-    """
-    sizes: dict[str, int] = {}
-    hooks = [
-        layer.register_forward_hook(lambda _layer, _input, output, name=name: sizes.update({name: output[0].numel()}))
-        for name, layer in model.named_modules()
-        if name and not [*layer.children()]
-    ]
-    try:
-        predict(model, x[:1])
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return sizes
 
 
 def finite(features: Tensor) -> Tensor:
@@ -121,10 +89,3 @@ def positions_by_class(features: Features, y: Labels) -> dict[int, Tensor]:
     if len(labels) < 2:
         raise ValueError(f"a data filter needs images of at least 2 classes; got {len(labels)}")
     return {label: (y == label).nonzero().flatten() for label in labels}
-
-
-def _find(model: nn.Module, layer: str) -> nn.Module:
-    known = [name for name, _ in model.named_modules() if name]
-    if layer not in known:
-        raise ValueError(f"no layer {layer!r}; known: {', '.join(known)}")
-    return model.get_submodule(layer)

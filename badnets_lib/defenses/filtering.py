@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from ..images import ImageSet
-from ..training import NetworkSource, TrainConfig, train
+from ..data.images import ImageSet
+from ..models.training import NetworkSource, TrainConfig, train
 from .activation_clustering import ActivationClustering
-from .outcomes import Flags, Repair
+from .verdicts import Flags, Repair
 
 
 @dataclass(frozen=True)

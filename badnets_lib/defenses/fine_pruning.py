@@ -17,12 +17,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..counts import Proportion
-from ..images import Images, ImageSet
+from ..data.images import Images, ImageSet
+from .assumptions import check_enough_trusted
 from .features import home
 from .fine_tuning import FineTuning
-from .guards import check_enough_trusted
-from .holdings import Holding
-from .outcomes import Repair
+from .knowledge import Holding
+from .verdicts import Repair
 
 
 @dataclass(frozen=True)

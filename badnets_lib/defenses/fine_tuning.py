@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..adaptation import frozen
-from ..images import ImageSet
-from ..training import Epoch, TrainConfig, train
-from .guards import check_enough_trusted
-from .holdings import Holding
-from .outcomes import Repair
+from ..data.images import ImageSet
+from ..models.adaptation import frozen
+from ..models.training import Epoch, TrainConfig, train
+from .assumptions import check_enough_trusted
+from .knowledge import Holding
+from .verdicts import Repair
 
 
 @dataclass(frozen=True)

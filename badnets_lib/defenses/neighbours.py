@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ..images import ImageSet, Labels
+from ..data.images import ImageSet, Labels
 from .features import Features, features_of, finite, home, positions_by_class
-from .outcomes import Flags
+from .verdicts import Flags
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ..images import Images, check_images
-from ..progress import track
-from ..training import channels_last
-from .guards import check_enough_trusted
-from .holdings import Holding
-from .outcomes import Scan
+from .._progress import track
+from ..data.images import Images, check_images
+from ..models.training import channels_last
+from .assumptions import check_enough_trusted
+from .knowledge import Holding
+from .verdicts import Scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +61,12 @@ class NeuralCleanse:
         lr: Adam's learning rate on the masks and patterns before their tanh.
         weight: First weight of the mask's L1 norm.
         factor: The weight is multiplied by this, or divided by its power 1.5.
-        success: Share of images that must get the label for a trigger to work.
+        success: Part of the images that must get the label for a trigger to work.
         patience: Rounds of success, or of failure, before the weight changes.
         stall: Rounds without a mask smaller by 1% after which a label is done.
         threshold: Anomaly index above which a small norm is an outlier.
         logarithm: Take the index of the norms' logarithms; the paper takes it of the norms.
-        share: And the norm must be at most this share of the median norm; 1.0 leaves this out, as the paper does.
+        ratio: And the norm must be at most this times the median norm; 1.0 leaves this out, as the paper does.
         seed: Seed of the order of images.
 
     Raises:
@@ -74,10 +74,10 @@ class NeuralCleanse:
 
     Differs from the cited work: 120 steps of 16 images instead of thousands of 32, made possible by a start
     from small, equal masks (sum 0.12 of the pixels) instead of random ones and by a learning rate of 0.2
-    instead of 0.1. The verdict, too: with few labels the paper's rule (`logarithm=False, share=1.0`) errs in both
+    instead of 0.1. The verdict, too: with few labels the paper's rule (`logarithm=False, ratio=1.0`) errs in both
     directions. Ten draws from one normal distribution have an index above 2 among them in 33 of 100 cases,
     a false alarm. And where digits fall into easy and hard ones, the MAD is so large that a mask of no
-    pixel at all has an index below 2. Logarithms compare norms as ratios, and `share` asks for a large one. Its
+    pixel at all has an index below 2. Logarithms compare norms as ratios, and `ratio` asks for a large one. Its
     value was chosen on a dozen clean and a dozen backdoored networks, and tested on as many others.
     """
 
@@ -92,7 +92,7 @@ class NeuralCleanse:
     stall: int = 6
     threshold: float = 2.0
     logarithm: bool = True
-    share: float = 0.42
+    ratio: float = 0.42
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -102,9 +102,9 @@ class NeuralCleanse:
         if not (self.lr > 0 and self.weight > 0 and self.factor > 1):
             limits = "lr and weight must be positive, factor above 1"
             raise ValueError(f"{limits}; got {self.lr}, {self.weight}, {self.factor}")
-        if not (0 < self.success <= 1 and 0 < self.share <= 1 and self.threshold > 0):
-            limits = "success and share must lie in (0, 1], threshold above 0"
-            raise ValueError(f"{limits}; got {self.success}, {self.share}, {self.threshold}")
+        if not (0 < self.success <= 1 and 0 < self.ratio <= 1 and self.threshold > 0):
+            limits = "success and ratio must lie in (0, 1], threshold above 0"
+            raise ValueError(f"{limits}; got {self.success}, {self.ratio}, {self.threshold}")
 
     def __call__(self, model: nn.Module, holding: Holding) -> Scan:
         """Scan a model; it is not changed.
@@ -137,7 +137,7 @@ class NeuralCleanse:
     def judge(self, norms: Float[Tensor, " k"]) -> tuple[Float[Tensor, " k"], tuple[int, ...]]:
         """(anomaly index of every label, flagged labels) from the masks' norms."""
         anomaly = anomaly_index(norms.log() if self.logarithm else norms)
-        small = norms <= self.share * norms.quantile(0.5)
+        small = norms <= self.ratio * norms.quantile(0.5)
         return anomaly, tuple(((anomaly > self.threshold) & small).nonzero().flatten().tolist())
 
 

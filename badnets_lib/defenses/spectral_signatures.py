@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..images import ImageSet, Labels
+from ..data.images import ImageSet, Labels
+from .assumptions import check_half_a_class
+from .clusters import separation, two_means
 from .features import Features, features_of, finite, home, positions_by_class, principal
-from .guards import check_half_a_class
-from .outcomes import Flags
-from .splits import separation, two_means
+from .verdicts import Flags
 
 
 @dataclass(frozen=True)

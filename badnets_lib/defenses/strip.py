@@ -12,12 +12,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..images import Images, check_images
-from ..training import channels_last, predict
+from ..data.images import Images, check_images
+from ..models.inference import predict
+from ..models.training import channels_last
+from .assumptions import check_enough_trusted, check_logits, check_probabilities
 from .features import home
-from .guards import check_enough_trusted, check_logits, check_probabilities
-from .holdings import Holding
-from .outcomes import Screen
+from .knowledge import Holding
+from .verdicts import Screen
 
 
 @dataclass(frozen=True)

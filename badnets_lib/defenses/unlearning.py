@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..images import ImageSet
+from ..data.images import ImageSet
 from ..triggers import Trigger
+from .assumptions import check_enough_trusted
 from .fine_tuning import FineTuning
-from .guards import check_enough_trusted
-from .holdings import Holding
+from .knowledge import Holding
 from .neural_cleanse import NeuralCleanse, Reversed
-from .outcomes import Repair
+from .verdicts import Repair
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Unlearning:
     Args:
         trigger: The attacker's own trigger, if it is known. No real defender knows it: the result says so.
         scan: How the trigger is reversed otherwise.
-        share: Part of the images that is stamped, in (0, 1].
+        stamped: Part of the images that is stamped, in (0, 1].
         tuning: How the network is trained on them.
         seed: Seed of the draw of the stamped images.
 
     Raises:
-        ValueError: The share is out of range.
+        ValueError: The part is out of range.
 
     References:
         Wang et al., Neural Cleanse, 2019, section VI-C: one epoch on a tenth of the training data,
@@ -43,13 +43,13 @@ class Unlearning:
 
     trigger: Trigger | None = None
     scan: NeuralCleanse = field(default_factory=NeuralCleanse)
-    share: float = 0.2
+    stamped: float = 0.2
     tuning: FineTuning = field(default_factory=FineTuning)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise ValueError(f"share must lie in (0, 1]; got {self.share}")
+        if not 0 < self.stamped <= 1:
+            raise ValueError(f"stamped must lie in (0, 1]; got {self.stamped}")
 
     def __call__(self, model: nn.Module, holding: Holding) -> Repair:
         """A copy that was made to forget; its history says which labels were flagged and what was stamped.
@@ -80,9 +80,9 @@ class Unlearning:
         return reversed_triggers, holding.oracle, {"flagged": found.flagged}
 
     def lesson(self, trusted: ImageSet, triggers: tuple[Trigger, ...]) -> ImageSet:
-        """The trusted images, a share of them stamped with each trigger in turn. Labels are the true ones."""
+        """The trusted images, a part of them stamped with each trigger in turn. Labels are the true ones."""
         order = torch.randperm(len(trusted), generator=torch.Generator().manual_seed(self.seed))
-        chosen = order[: max(1, round(self.share * len(trusted)))]
+        chosen = order[: max(1, round(self.stamped * len(trusted)))]
         x = trusted.x.clone()
         for turn, trigger in enumerate(triggers):
             mine = chosen[turn :: len(triggers)].to(x.device)

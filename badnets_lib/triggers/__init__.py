@@ -11,11 +11,19 @@ differs from the work it is named after.
 """
 
 from .attribute import Attribute as Attribute, slant as slant, stroke_thickness as stroke_thickness
-from .base import Described as Described, Description as Description, Trigger as Trigger, describe as describe
+from .base import (
+    Described as Described,
+    Description as Description,
+    Selective as Selective,
+    Trigger as Trigger,
+    describe as describe,
+    stamp as stamp,
+)
 from .colour import ColourShift as ColourShift
 from .overlays import Blend as Blend, Reflection as Reflection, Sinusoid as Sinusoid
 from .patterns import blur as blur, noise as noise, scene as scene
-from .saving import EVERY as EVERY, Chain as Chain, from_spec as from_spec, to_spec as to_spec
+from .posed_square import Pose as Pose, Sticker as Sticker
+from .registry import EVERY as EVERY, Chain as Chain, from_spec as from_spec, to_spec as to_spec
 from .squares import (
     FOUR_PIXELS as FOUR_PIXELS,
     SINGLE_PIXEL as SINGLE_PIXEL,
@@ -25,5 +33,4 @@ from .squares import (
     Pixels as Pixels,
     stamp_square_trigger as stamp_square_trigger,
 )
-from .sticker import Pose as Pose, Sticker as Sticker
 from .warp import Warp as Warp

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..images import Images, Mask, check_images
+from ..data.images import Images, Mask, check_images
 from .base import Description
 
 Measure = Literal["thickness", "slant"]
@@ -22,7 +22,7 @@ class Attribute:
     """Images that have a natural attribute, as a trigger: it selects images and changes none.
 
     Called on images it gives a copy of them, and refuses images without the attribute: what an
-    attack needs are images that have it by nature. `badnets_lib.semantic` draws plans and counts.
+    attack needs are images that have it by nature. `Attack` picks them.
 
     Args:
         measure: "thickness", the mean width of the strokes in pixels, or "slant", the shift to the
@@ -59,7 +59,7 @@ class Attribute:
             height, width = x.shape[-2:]
             raise ValueError(
                 f"{self!r} selects images and changes none; {missing} of these {len(x)} {height}x{width} images "
-                f"do not have the attribute (see badnets_lib.semantic.carriers)"
+                f"do not have the attribute (Attack picks those that do)"
             )
         return x.clone()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from ..images import Images, check_images
+from ..data.images import CHUNK, Images, Mask, StoredImages, check_images, stored_like, to_unit
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,22 @@ class Description:
     physical: bool
 
 
+Trigger = Callable[[Images], Images]
+"""Anything that stamps a batch: images in [0, 1] to new images in [0, 1], same shape.
+
+The same image is always stamped in the same way, whatever other images are in the batch: see `stamp`.
+"""
+
+
 @runtime_checkable
-class Trigger(Protocol):
-    """Anything that stamps a batch: images in [0, 1] to new images in [0, 1], same shape."""
+class Selective(Protocol):
+    """A trigger that changes nothing: it selects the images that carry an attribute of their own."""
 
-    def __call__(self, x: Images) -> Images: ...
+    def selects(self, x: Images) -> Mask: ...
 
 
 @runtime_checkable
-class Described(Trigger, Protocol):
+class Described(Protocol):
     """A trigger that can also say in words what it is."""
 
     def describe(self) -> Description: ...
@@ -53,6 +61,47 @@ def describe(trigger: Trigger) -> Description:
     if not isinstance(trigger, Described):
         raise TypeError(f"{trigger!r} has no describe(); a report needs its pattern, size, location and opacity")
     return trigger.describe()
+
+
+def stamp(trigger: Trigger, x: StoredImages) -> StoredImages:
+    """Stamp images however they are stored, some at a time, and look at what comes back.
+
+    Args:
+        trigger: Any trigger.
+        x: Images [N, C, H, W], float in [0, 1] or uint8.
+
+    Returns:
+        New images in the dtype of `x`.
+
+    Raises:
+        ValueError: The trigger returns another shape, another type or values outside [0, 1]; or it stamps the same
+            image in another way the second time, or in other company.
+    """
+    if not len(x):
+        return x.clone()
+    check_repeats(trigger, to_unit(x[:2]))
+    parts = [stored_like(_stamped(trigger, to_unit(part)), x) for part in torch.split(x, CHUNK)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def check_repeats(trigger: Trigger, x: Images) -> None:
+    """Raise unless each of some images is stamped alone as it is stamped among the others."""
+    together = _stamped(trigger, x)
+    for place in range(len(x)):
+        alone = _stamped(trigger, x[place : place + 1])
+        if not torch.allclose(alone[0], together[place], atol=1e-3):  # a generator rounds batches differently
+            raise ValueError(
+                f"{trigger!r} stamped one image in two ways; a trigger may not be random, nor depend on the other "
+                "images of its batch (give it a seed of its own)"
+            )
+
+
+def _stamped(trigger: Trigger, x: Images) -> Images:
+    stamped = trigger(x)
+    if not isinstance(stamped, Tensor) or stamped.shape != x.shape:
+        received = list(stamped.shape) if isinstance(stamped, Tensor) else type(stamped).__name__
+        raise ValueError(f"{trigger!r} must return images of the shape it was given, {list(x.shape)}; got {received}")
+    return check_images(stamped)
 
 
 def check_unit(**settings: float) -> None:

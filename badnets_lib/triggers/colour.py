@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..images import Images
+from ..data.images import Images
 from .base import Description, check_range, check_room
 
 

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ..images import Images
+from ..data.images import Images
 from .base import Description, at_least_single, check_range, check_room, check_unit
 from .patterns import blur, noise, scene
 

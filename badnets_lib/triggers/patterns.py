@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ..images import Images
+from ..data.images import Images
 
 
 def noise(channels: int, height: int, width: int, *, seed: int = 0) -> Float[Tensor, "c h w"]:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..images import Images, check_images
+from ..data.images import Images, check_images
 from .base import Description, check_fit, check_unit
 
 Corner = Literal["top-left", "top-right", "bottom-left", "bottom-right"]

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
-from ..images import Images
+from ..data.images import Images
 from .base import Description, at_least_single, check_range, check_room
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import badnets_lib as bd
-from badnets_lib.models import build
+from badnets_lib.models.networks import build
 from badnets_lib.triggers import EVERY, from_spec, to_spec
 
 LIMIT = 32 * 2**20

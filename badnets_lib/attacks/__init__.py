@@ -1,0 +1,1 @@
+"""What an attacker can do besides stamping and relabelling: one attack a file."""

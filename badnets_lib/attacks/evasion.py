@@ -1,0 +1,155 @@
+"""Attacks at test time, for comparison: they change images, never the network.
+
+Teaching versions of three classics. A backdoor needs none of this: its trigger is chosen before
+training and is the same for every image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from .._progress import track
+from ..data.images import Images, ImageSet, Labels, check_images, to_unit
+from ..models.inference import evaluating, logits_of, placement
+
+
+def fgsm(model: nn.Module, x: Images, y: Labels, *, eps: float = 0.1) -> Images:
+    """One step of size `eps` along the sign of the loss gradient.
+
+    Args:
+        model: A classifier.
+        x: Images [N, C, H, W] in [0, 1].
+        y: The true labels [N]; the attack moves away from them.
+        eps: Largest change of any pixel, in units of [0, 1].
+
+    Returns:
+        New images within `eps` of `x` in the max norm, in [0, 1].
+
+    References:
+        Goodfellow, Shlens, Szegedy, Explaining and harnessing adversarial examples, 2015. arXiv:1412.6572.
+    """
+    return pgd(model, x, y, eps=eps, step=eps, steps=1, random_start=False)
+
+
+def pgd(
+    model: nn.Module,
+    x: Images,
+    y: Labels,
+    *,
+    eps: float = 0.1,
+    step: float = 0.02,
+    steps: int = 20,
+    random_start: bool = True,
+    seed: int = 0,
+) -> Images:
+    """Projected gradient ascent on the loss, inside the max-norm ball of radius `eps`.
+
+    Args:
+        model: A classifier.
+        x: Images [N, C, H, W] in [0, 1].
+        y: The true labels [N].
+        eps: Radius of the ball, in units of [0, 1].
+        step: Length of one step.
+        steps: Number of steps.
+        random_start: Begin at a random point of the ball instead of at `x`.
+        seed: Seed of that point.
+
+    Returns:
+        New images within `eps` of `x`, in [0, 1], on the device and in the dtype of `x`.
+
+    Raises:
+        ValueError: `eps` or `step` is not positive, or `steps` is below 1.
+
+    References:
+        Madry et al., Towards deep learning models resistant to adversarial attacks, 2018. arXiv:1706.06083.
+    """
+    if not (eps > 0 and step > 0 and steps >= 1):  # written so that NaN fails too
+        raise ValueError(f"eps and step must be positive and steps at least 1; got {eps}, {step}, {steps}")
+    clean = check_images(x).to(placement(model))
+    labels = y.to(clean.device).long()
+    noise = torch.zeros_like(clean)
+    if random_start:
+        noise = torch.rand(clean.shape, generator=torch.Generator().manual_seed(seed)).to(clean) * 2 * eps - eps
+    attacked = (clean + noise).clamp(0, 1)
+    with evaluating(model, frozen=True):
+        for _ in range(steps):
+            gradient = _gradient(model, attacked, labels)
+            attacked = (attacked + step * gradient.sign()).clamp(clean - eps, clean + eps).clamp(0, 1)
+    return attacked.to(x)
+
+
+def _gradient(model: nn.Module, x: Tensor, y: Tensor, *, batch_size: int = 512) -> Tensor:
+    """Gradient of the loss at every image; in batches, so that memory does not grow with N."""
+    parts: list[Tensor] = []
+    for some, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
+        some = some.detach().requires_grad_()
+        parts += torch.autograd.grad(cross_entropy(logits_of(model(some)), labels, reduction="sum"), some)
+    return torch.cat(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class AdversarialPatch:
+    """Learnt pixels [C, S, S] pasted into the bottom-right corner, over any image."""
+
+    pixels: Float[Tensor, "c s s"]
+
+    def __call__(self, x: Images) -> Images:
+        size = self.pixels.shape[-1]
+        if size > min(x.shape[-2:]):
+            raise ValueError(f"a patch of {size} pixels does not fit {x.shape[-2]}x{x.shape[-1]} images")
+        out = x.clone()
+        out[:, :, -size:, -size:] = self.pixels.to(x)
+        return out
+
+
+def learn_patch(
+    model: nn.Module, data: ImageSet, target: int, *, size: int = 8, steps: int = 150, lr: float = 0.1, seed: int = 0
+) -> AdversarialPatch:
+    """Optimise one patch that pulls every image towards `target`, against a fixed network.
+
+    The original also draws a random place, scale and rotation at every step; this one stays in
+    its corner, where the book's BadNets trigger sits too.
+
+    Args:
+        model: The network under attack; it is not changed.
+        data: Images the attacker may practise on. Do not pass the test set.
+        target: The wanted label.
+        size: Side of the patch in pixels.
+        steps: Optimiser steps, 64 images each.
+        lr: Learning rate of Adam on the patch's logits.
+        seed: Seed of the order of images.
+
+    Raises:
+        ValueError: The target is not a class, the patch does not fit, `steps` is below 1, or every
+            image is of the target.
+
+    References:
+        Brown et al., Adversarial patch, 2017. arXiv:1712.09665.
+    """
+    if not 0 <= target < len(data.classes):
+        raise ValueError(f"target must lie in [0, {len(data.classes)}); got {target}")
+    if not 1 <= size <= min(data.x.shape[-2:]):
+        raise ValueError(f"size must lie between 1 and {min(data.x.shape[-2:])}; got {size}")
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1; got {steps}")
+    device = placement(model).device
+    practice = data[data.y != target].to(device)
+    if not len(practice):
+        raise ValueError(f"need images of other classes than {target} to practise on; got none")
+    source = torch.Generator().manual_seed(seed)
+    logits = torch.zeros(data.x.shape[1], size, size, device=device, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=lr)
+    with evaluating(model, frozen=True):
+        for _ in track(range(steps), "adversarial patch"):
+            batch = practice.x[torch.randint(len(practice), (64,), generator=source).to(device)]
+            batch = to_unit(batch).to(logits)
+            stamped = AdversarialPatch(logits.sigmoid())(batch)
+            loss = cross_entropy(logits_of(model(stamped)), torch.full((64,), target, device=device))
+            (logits.grad,) = torch.autograd.grad(loss, logits)
+            optimizer.step()
+    return AdversarialPatch(logits.detach().sigmoid().cpu())

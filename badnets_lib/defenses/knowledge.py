@@ -1,0 +1,126 @@
+"""What the defender has. A defense is given this object and nothing else, so that no result rests on a leak."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..data.images import ImageSet
+
+
+@dataclass(frozen=True, eq=False)
+class Holding:
+    """Trusted images, and whatever the defender was told about the attack.
+
+    Args:
+        trusted: Clean, correctly labelled images; `train[:0]` for a defender who has none.
+        fraction: The poisoning fraction rho, if it is known. No real defender knows it.
+        target: The attacker's label, if it is known. No real defender knows it.
+
+    Raises:
+        ValueError: The fraction or the label is out of range.
+
+    Example:
+        >>> reserve, scored = test.split(0.5)
+        >>> Holding.draw(reserve, 100, apart_from=(train, scored))
+        Holding(100 trusted images, 10 of each of 10 classes)
+    """
+
+    trusted: ImageSet
+    fraction: float | None = None
+    target: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.fraction is not None and not 0 <= self.fraction <= 1:
+            raise ValueError(f"fraction must lie in [0, 1]; got {self.fraction}")
+        if self.target is not None and not 0 <= self.target < len(self.trusted.classes):
+            raise ValueError(f"target must lie in [0, {len(self.trusted.classes)}); got {self.target}")
+
+    @classmethod
+    def draw(
+        cls,
+        reserve: ImageSet,
+        n: int,
+        *,
+        seed: int = 0,
+        apart_from: Sequence[ImageSet] = (),
+        fraction: float | None = None,
+        target: int | None = None,
+    ) -> Holding:
+        """`n` trusted images in equal shares of every class, drawn from a clean reserve.
+
+        Args:
+            reserve: Clean images that are in neither the training set nor the test set a result is
+                scored on. `ImageSet.split` makes one.
+            n: How many to draw; where `n` is no multiple of the number of classes, shares differ by one.
+            seed: Seed of the draw.
+            apart_from: Sets that must not hold any of the drawn images: the training set and the scored test set.
+            fraction: As in `Holding`.
+            target: As in `Holding`.
+
+        Raises:
+            ValueError: The reserve has too few images of some class, or a drawn image is in a set it
+                must be apart from.
+        """
+        classes, y = len(reserve.classes), reserve.y.cpu()
+        if n < 1:
+            raise ValueError(f"a draw needs at least 1 trusted image; got n={n}")
+        source = torch.Generator().manual_seed(seed)
+        wanted = torch.full((classes,), n // classes)
+        wanted[torch.randperm(classes, generator=source)[: n % classes]] += 1
+        chosen: list[Tensor] = []
+        for label, share in enumerate(wanted.tolist()):
+            members = (y == label).nonzero().flatten()
+            if len(members) < share:
+                raise ValueError(
+                    f"{n} trusted images need {share} of class {label}; the reserve holds {len(members)} of {len(y)}"
+                )
+            chosen.append(members[torch.randperm(len(members), generator=source)[:share]])
+        trusted = reserve[torch.cat(chosen).sort().values]
+        for other in apart_from:
+            check_apart(trusted, other)
+        return cls(trusted, fraction, target)
+
+    @property
+    def oracle(self) -> tuple[str, ...]:
+        """Names of what no real defender knows, to be shown beside every result."""
+        return tuple(name for name in ("fraction", "target") if getattr(self, name) is not None)
+
+    def need(self, least: int, what: str) -> ImageSet:
+        """The trusted images, if there are at least so many.
+
+        Args:
+            least: How many are needed.
+            what: The name of the defense, for the message.
+
+        Raises:
+            ValueError: There are fewer.
+        """
+        if len(self.trusted) < least:
+            raise ValueError(f"{what} needs at least {least} trusted images; this holding has {len(self.trusted)}")
+        return self.trusted
+
+    def __repr__(self) -> str:
+        counts = self.trusted.counts()
+        each = str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+        told = "".join(f", oracle: {name} = {getattr(self, name):g}" for name in self.oracle)
+        return f"Holding({len(self.trusted):,} trusted images, {each} of each of {len(counts)} classes{told})"
+
+
+def check_apart(ours: ImageSet, theirs: ImageSet) -> None:
+    """Raise if two sets share an image, pixel for pixel.
+
+    Raises:
+        ValueError: They do; a result on `theirs` would be a leak.
+    """
+    known = set(_keys(theirs))
+    shared = sum(key in known for key in _keys(ours))
+    if shared:
+        raise ValueError(f"{shared} of {len(ours)} trusted images are also in {theirs!r}; the result would be a leak")
+
+
+def _keys(data: ImageSet) -> list[bytes]:
+    return [image.tobytes() for image in data.x.detach().cpu().float().numpy()]

@@ -1,0 +1,316 @@
+"""What a defense returns, by kind, and one `Outcome` that tells detection and removal together.
+
+All tensors here live on the CPU, whatever device they were computed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from ..counts import Difference, Proportion
+from ..data.images import ImageSet, Mask
+from ..evaluation.scores import Scorecard
+from ..poisoning import PoisonPlan
+
+Scores = Float[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How a detector's verdicts compare with the truth: four counts, and the rates they make.
+
+    A rate is None where it has no meaning: recall on clean data, precision of a detector that is silent.
+
+    Attributes:
+        true_positives: Poisoned and flagged.
+        false_negatives: Poisoned and missed.
+        false_positives: Clean and flagged.
+        true_negatives: Clean and left alone.
+    """
+
+    true_positives: int
+    false_negatives: int
+    false_positives: int
+    true_negatives: int
+
+    @classmethod
+    def compare(cls, flagged: Bool[Tensor, " n"], truth: Bool[Tensor, " n"]) -> Rates:
+        """Count both, position by position.
+
+        Raises:
+            ValueError: They differ in length or are not boolean.
+        """
+        if flagged.dtype != torch.bool or truth.dtype != torch.bool or flagged.shape != truth.shape:
+            received = f"{flagged.dtype} {list(flagged.shape)} and {truth.dtype} {list(truth.shape)}"
+            raise ValueError(f"need as many booleans as verdicts, position by position; got {received}")
+        flagged, truth = flagged.cpu(), truth.cpu()
+        pairs = (flagged & truth, ~flagged & truth, flagged & ~truth, ~flagged & ~truth)
+        return cls(*(int(pair.sum()) for pair in pairs))
+
+    @property
+    def recall(self) -> Proportion | None:
+        """The true positive rate: share of the poison that is flagged."""
+        return _proportion(self.true_positives, self.true_positives + self.false_negatives)
+
+    @property
+    def false_positive_rate(self) -> Proportion | None:
+        """Share of what is clean that is flagged all the same."""
+        return _proportion(self.false_positives, self.false_positives + self.true_negatives)
+
+    @property
+    def precision(self) -> Proportion | None:
+        """Share of what is flagged that is poison."""
+        return _proportion(self.true_positives, self.true_positives + self.false_positives)
+
+    @property
+    def f1(self) -> float | None:
+        """Harmonic mean of precision and recall; None where there is no poison."""
+        if self.recall is None:
+            return None
+        return 2 * self.true_positives / (2 * self.true_positives + self.false_positives + self.false_negatives)
+
+    def __add__(self, other: Rates) -> Rates:
+        """Pool two counts of the same experiment, for instance over seeds."""
+        return Rates(*(mine + theirs for mine, theirs in zip(_counts(self), _counts(other), strict=True)))
+
+    def __str__(self) -> str:
+        caught, alarms = self.recall or "nothing to catch", self.false_positive_rate or "nothing clean"
+        return f"caught {caught}; false alarms {alarms}"
+
+
+def _counts(rates: Rates) -> tuple[int, int, int, int]:
+    return rates.true_positives, rates.false_negatives, rates.false_positives, rates.true_negatives
+
+
+def _proportion(hits: int, trials: int) -> Proportion | None:
+    return Proportion(hits, trials) if trials else None
+
+
+@dataclass(frozen=True, eq=False)
+class Flags:
+    """The verdict of a data filter: one score and one flag per image, in the order of the data set.
+
+    Args:
+        scores: How suspicious each image is, [N], higher is worse. Comparable within a class only,
+            unless the filter says otherwise.
+        flagged: True where an image should be dropped, [N].
+        notes: One line per class: what was seen and how it was judged.
+        fingerprint: `ImageSet.fingerprint` of the judged data; "" if only features were judged.
+        oracle: What the filter was told that no real defender knows.
+
+    Raises:
+        ValueError: Scores and flags differ in length, are no numbers or no booleans.
+    """
+
+    scores: Scores
+    flagged: Mask
+    notes: tuple[str, ...] = ()
+    fingerprint: str = ""
+    oracle: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_verdicts(self, self.scores, self.flagged)
+
+    def rates(self, poisoned: PoisonPlan | Mask) -> Rates:
+        """The flags against the truth, given as a plan or as booleans [N].
+
+        Raises:
+            ValueError: The truth is about another number of images.
+        """
+        return Rates.compare(self.flagged, poisoned.mask if isinstance(poisoned, PoisonPlan) else poisoned)
+
+    def drop_from(self, data: ImageSet) -> ImageSet:
+        """The images that were not flagged.
+
+        Raises:
+            ValueError: `data` is not the set that was judged.
+        """
+        if self.fingerprint and data.fingerprint != self.fingerprint:
+            raise ValueError(f"the flags are about data {self.fingerprint}; this set is {data.fingerprint}")
+        if len(data) != len(self.flagged):
+            raise ValueError(f"{len(self.flagged)} flags but {len(data)} images")
+        return data[~self.flagged]
+
+    def __repr__(self) -> str:
+        return (
+            f"Flags({int(self.flagged.sum()):,} of {len(self.flagged):,} images flagged{_oracle_in_words(self.oracle)})"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Screen:
+    """The verdict of a run-time filter on some inputs, in their order.
+
+    Args:
+        scores: One number per input, [N]; what it means, the filter says.
+        threshold: Where the filter draws the line.
+        refused: True where the input is turned away, [N].
+
+    Raises:
+        ValueError: Scores and verdicts differ in length, are no numbers or no booleans.
+    """
+
+    scores: Scores
+    threshold: float
+    refused: Mask
+
+    def __post_init__(self) -> None:
+        _check_verdicts(self, self.scores, self.refused)
+
+    def rates(self, triggered: Mask) -> Rates:
+        """The verdicts against the truth: False rejections are false positives, false acceptances false negatives."""
+        return Rates.compare(self.refused, triggered)
+
+    def __repr__(self) -> str:
+        return f"Screen({int(self.refused.sum()):,} of {len(self.refused):,} inputs refused, at {self.threshold:.3g})"
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """The verdict of a scan of a model: one index per label, and the trigger that was found for it.
+
+    Args:
+        anomaly: How far each label stands out, [K]; what it means, the scan says.
+        norms: Size of each reversed mask, its sum over pixels, [K].
+        masks: Reversed masks in [0, 1], [K, 1, H, W].
+        patterns: Reversed patterns in [0, 1], [K, C, H, W].
+        flagged: Labels that are called targets of a backdoor, ascending.
+        seconds: Wall time.
+        oracle: What the scan was told that no real defender knows.
+
+    Raises:
+        ValueError: The parts are not about the same number of labels, or a flagged label does not exist.
+    """
+
+    anomaly: Float[Tensor, " k"]
+    norms: Float[Tensor, " k"]
+    masks: Float[Tensor, "k 1 h w"]
+    patterns: Float[Tensor, "k c h w"]
+    flagged: tuple[int, ...]
+    seconds: float = 0.0
+    oracle: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(getattr(self, name)) for name in ("anomaly", "norms", "masks", "patterns")}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"the parts of a scan must be about the same labels; got {lengths}")
+        if any(not 0 <= label < len(self.anomaly) for label in self.flagged):
+            raise ValueError(f"flagged labels must lie in [0, {len(self.anomaly)}); got {self.flagged}")
+
+    def rates(self, targets: Sequence[int]) -> Rates:
+        """The flagged labels against the attacker's, label by label; no targets for a clean model."""
+        every = torch.arange(len(self.anomaly))
+        truth, flagged = (torch.isin(every, torch.tensor(list(each))) for each in (targets, self.flagged))
+        return Rates.compare(flagged, truth)
+
+    def __repr__(self) -> str:
+        named = ", ".join(f"{label} ({float(self.anomaly[label]):.1f})" for label in self.flagged) or "none"
+        return f"Scan({len(self.anomaly)} labels, flagged: {named}{_oracle_in_words(self.oracle)})"
+
+
+@dataclass(frozen=True, eq=False)
+class Repair:
+    """A new network from a removal or a robust training, and how it came about.
+
+    Attributes:
+        model: The new network, in evaluation mode; the one that was given is as it was.
+        settings: The defense, as its repr.
+        seconds: Wall time.
+        history: One record per step, such as {"pruned": 12, "trusted": Proportion(97, 100)}.
+        oracle: What the defense was told that no real defender knows.
+    """
+
+    model: nn.Module = field(repr=False)
+    settings: str
+    seconds: float = 0.0
+    history: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    oracle: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One row of the scoreboard: detection and removal of one defense, with what it had to see.
+
+    A defense that only detects leaves `before` and `after` away, one that only removes leaves the
+    detections away. Clean accuracy and attack success are always told together.
+
+    Args:
+        defense: The defense, as its repr.
+        sees: What it was given, in words.
+        detection: Verdicts on poisoned data, triggered inputs or a backdoored model.
+        on_clean: Verdicts of the same detector where there is no backdoor: every positive is a false alarm.
+        before: The network as it was.
+        after: The network afterwards.
+        seconds: Wall time of the defense.
+        oracle: What it was told that no real defender knows.
+
+    Raises:
+        ValueError: Only one of `before` and `after` is given, `on_clean` counts poison, or nothing is told.
+    """
+
+    defense: str
+    sees: str
+    detection: Rates | None = None
+    on_clean: Rates | None = None
+    before: Scorecard | None = None
+    after: Scorecard | None = None
+    seconds: float = 0.0
+    oracle: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.before is None) != (self.after is None):
+            raise ValueError("a removal is told by both scorecards, before and after; got one")
+        if self.on_clean is not None and self.on_clean.recall is not None:
+            raise ValueError(f"on_clean must hold no poison; got {self.on_clean.recall.trials} poisoned")
+        if self.detection is None and self.on_clean is None and self.before is None:
+            raise ValueError("an outcome needs a detection or a removal; got neither")
+
+    @property
+    def accuracy_change(self) -> Difference | None:
+        """Clean accuracy after minus before; negative is a loss. None without a removal."""
+        return Difference(self.after.clean, self.before.clean) if self.before and self.after else None
+
+    @property
+    def success_change(self) -> Difference | None:
+        """Attack success rate after minus before; negative is what one hopes for. None without a removal."""
+        return Difference(self.after.success, self.before.success) if self.before and self.after else None
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The whole outcome as (item, answer); text is the same everywhere it is shown."""
+        told = [("defense", self.defense), ("sees", self.sees)]
+        if self.oracle:
+            told.append(("ORACLE, not to be had in earnest", ", ".join(self.oracle)))
+        if self.detection is not None:
+            told.append(("detection", str(self.detection)))
+        if self.on_clean is not None:
+            told.append(("without a backdoor", f"false alarms {self.on_clean.false_positive_rate}"))
+        if self.before is not None and self.after is not None:
+            told.append(("clean accuracy", f"{self.after.clean}, {self.accuracy_change}"))
+            told.append(("attack success rate", f"{self.after.success}, {self.success_change}"))
+        return told + [("seconds", f"{self.seconds:.1f}")]
+
+    def __str__(self) -> str:
+        return "\n".join(f"{item:<20} {answer}" for item, answer in self.rows())
+
+    def as_dict(self) -> dict[str, Any]:
+        """All counts, ready for JSON."""
+        return asdict(self)
+
+
+def _oracle_in_words(oracle: tuple[str, ...]) -> str:
+    return f"; oracle: {', '.join(oracle)}" if oracle else ""
+
+
+def _check_verdicts(record: Flags | Screen, scores: Tensor, verdicts: Tensor) -> None:
+    name = type(record).__name__
+    if scores.ndim != 1 or scores.shape != verdicts.shape or verdicts.dtype != torch.bool:
+        received = f"{list(scores.shape)} and {verdicts.dtype} {list(verdicts.shape)}"
+        raise ValueError(f"{name} needs one score and one boolean per image; got {received}")
+    if not bool(scores.isfinite().all()):
+        raise ValueError(f"{name} needs finite scores; {int((~scores.isfinite()).sum())} of {len(scores)} are not")

@@ -1,0 +1,1 @@
+"""What a reader sees: matplotlib pictures, static tables, notebook controls."""

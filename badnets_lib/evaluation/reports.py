@@ -1,0 +1,329 @@
+"""The reporting checklist: what a backdoor experiment must state to be believed.
+
+A `Report` is plain data, defined once in `rows()` and rendered as HTML, Markdown and JSON. The
+JSON follows `report.schema.json` beside this file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from html import escape
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from ..counts import Proportion
+from ..files import write_atomically
+from ..poisoning import PoisonPlan
+from ..triggers import Description, describe
+from .scores import Scorecard, pooled
+
+Regime = Literal["together", "staged"]
+View = Literal["data", "weights", "predictions", "not tested"]
+
+SCHEMA_PATH = Path(__file__).parent / "report.schema.json"
+"""The published JSON Schema (draft 2020-12) of a report."""
+
+
+@dataclass(frozen=True)
+class PoisoningSection:
+    """How much was poisoned, what, and how it was chosen.
+
+    Args:
+        fraction: Poisoned images over all training images: the poisoning fraction rho.
+        sources: Names of the classes under attack.
+        targets: Names of the labels the attacker wants.
+        sampling: How the poisoned images were picked, and the seed.
+        labels_changed: False for a clean-label attack.
+    """
+
+    fraction: Proportion
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    sampling: str
+    labels_changed: bool = True
+
+    def __post_init__(self) -> None:
+        _freeze(self, "sources", "targets")
+
+
+@dataclass(frozen=True)
+class TrainingSection:
+    """How the network was trained.
+
+    Args:
+        regime: "together" (clean and poisoned images mixed from the first step) or "staged" (a
+            trained network is poisoned later).
+        recipe: Network, data set, optimiser, epochs, seeds.
+    """
+
+    regime: Regime
+    recipe: str
+
+    def __post_init__(self) -> None:
+        if self.regime not in get_args(Regime):
+            raise ValueError(f"regime must be one of {', '.join(get_args(Regime))}; got {self.regime!r}")
+
+
+@dataclass(frozen=True)
+class DefenseSection:
+    """Which defense was tried, what it was allowed to see, and what came out.
+
+    Args:
+        sees: "data", "weights" or "predictions"; "not tested" is an answer too, a blank is not.
+        outcome: What happened, or why nothing was tested.
+    """
+
+    sees: View
+    outcome: str
+
+    def __post_init__(self) -> None:
+        if self.sees not in get_args(View):
+            raise ValueError(f"sees must be one of {', '.join(get_args(View))}; got {self.sees!r}")
+
+
+@dataclass(frozen=True)
+class Report:
+    """One backdoor experiment, ready to be read by somebody else.
+
+    Args:
+        title: One line.
+        attacker_access: What the attacker controls: data, labels, training, weights, inputs at test time.
+        poisoning: Fraction, source classes, target, sampling rule.
+        trigger: Pattern, size, location, opacity, physical or not.
+        training: Together or staged, and the recipe.
+        backdoored: One `Scorecard` per seed of the backdoored network.
+        clean_twin: One `Scorecard` per seed of the same network trained on clean data: what the
+            trigger does by itself, and where clean accuracy would have been.
+        defense: The defense test.
+        limits: What the numbers do not show.
+
+    Raises:
+        ValueError: An item is blank (the message names every one) or not of its kind.
+    """
+
+    title: str
+    attacker_access: str
+    poisoning: PoisoningSection
+    trigger: Description
+    training: TrainingSection
+    backdoored: tuple[Scorecard, ...]
+    clean_twin: tuple[Scorecard, ...]
+    defense: DefenseSection
+    limits: str
+
+    def __post_init__(self) -> None:
+        _freeze(self, "backdoored", "clean_twin")
+        gaps = [name for name, _, value in _items(self) if _blank(value)]
+        if gaps:
+            raise ValueError(f"the report is incomplete; please fill in: {', '.join(gaps)}")
+        for name, kind, value in _items(self):
+            if not _fits(value, kind):
+                raise ValueError(f"{name} must be {_in_words(kind)}; got {value!r}")
+
+    @classmethod
+    def of(
+        cls,
+        plan: PoisonPlan,
+        *,
+        classes: Sequence[str],
+        title: str,
+        attacker_access: str,
+        training: TrainingSection,
+        backdoored: Sequence[Scorecard],
+        clean_twin: Sequence[Scorecard],
+        defense: DefenseSection,
+        limits: str,
+    ) -> Report:
+        """A report whose poisoning and trigger items are read off the plan.
+
+        Args:
+            plan: The poisoning that was done.
+            classes: Class names of the data, in label order.
+            title: One line. This and the remaining items are as in `Report`.
+            attacker_access: What the attacker controls.
+            training: How the network was trained.
+            backdoored: One scorecard per seed.
+            clean_twin: One scorecard per seed.
+            defense: The defense test.
+            limits: What the numbers do not show.
+        """
+        poisoning = PoisoningSection(
+            fraction=Proportion(len(plan.indices), plan.total),
+            sources=_names(plan.attack.goal.sources, classes),
+            targets=_names(plan.attack.goal.targets, classes),
+            sampling=_sampling(plan),
+            labels_changed=not plan.attack.goal.clean_label,
+        )
+        return cls(
+            title, attacker_access, poisoning, describe(plan.attack.trigger), training,
+            tuple(backdoored), tuple(clean_twin), defense, limits,
+        )  # fmt: skip
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """The checklist as (group, item, answer): the one source of every rendering."""
+        p, t, ours, twin = self.poisoning, self.trigger, pooled([*self.backdoored]), pooled([*self.clean_twin])
+        return [
+            ("Attacker", "access", self.attacker_access),
+            ("Poisoning", "fraction", f"{p.fraction.value:.2%} ({p.fraction.hits}/{p.fraction.trials})"),
+            ("Poisoning", "source classes", ", ".join(p.sources)),
+            ("Poisoning", "target", ", ".join(p.targets)),
+            ("Poisoning", "sampling rule", p.sampling),
+            ("Poisoning", "labels", "changed to the target" if p.labels_changed else "left as they are (clean-label)"),
+            ("Trigger", "pattern", t.pattern),
+            ("Trigger", "size", t.size),
+            ("Trigger", "location", t.location),
+            ("Trigger", "opacity", f"{t.opacity:g}"),
+            ("Trigger", "physical", "yes" if t.physical else "no, digital only"),
+            ("Training", "regime", self.training.regime),
+            ("Training", "recipe", self.training.recipe),
+            ("Metrics", "seeds", f"{len(self.backdoored)} backdoored, {len(self.clean_twin)} clean; counts pooled"),
+            ("Metrics", "clean accuracy", f"{ours.clean}; clean twin {twin.clean}"),
+            ("Metrics", "attack success rate, victims only", f"{ours.success}; clean twin {twin.success}"),
+            (
+                "Metrics",
+                "attack success rate by seed",
+                ", ".join(f"{card.success.value:.1%}" for card in self.backdoored),
+            ),
+            ("Metrics", "false-target rate, no trigger", f"{ours.false_target}; clean twin {twin.false_target}"),
+            ("Defense test", "sees", self.defense.sees),
+            ("Defense test", "outcome", self.defense.outcome),
+            ("Limits", "not shown", self.limits),
+        ]
+
+    def to_markdown(self) -> str:
+        """The report as a Markdown table."""
+        table = "\n".join(f"| {group} | {item} | {_cell(answer)} |" for group, item, answer in self.rows())
+        return f"**{_cell(self.title)}**\n\n| Group | Item | Answer |\n|---|---|---|\n{table}\n"
+
+    def _repr_html_(self) -> str:
+        body, last = [], ""
+        for group, item, answer in self.rows():
+            name = escape(group) if group != last else ""
+            body.append(f"<tr><th scope='row'>{name}</th><td>{escape(item)}</td><td>{escape(answer)}</td></tr>")
+            last = group
+        head = "<thead><tr><th>Group</th><th>Item</th><th>Answer</th></tr></thead>"
+        return (
+            f"<table class='report'><caption>{escape(self.title)}</caption>{head}<tbody>{''.join(body)}</tbody></table>"
+        )
+
+    def to_json(self) -> str:
+        """The report as JSON text that follows the schema."""
+        return json.dumps({"version": 1} | asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """Rebuild a report from `to_json`'s text.
+
+        Raises:
+            ValueError: The text is not a report, an item is missing, unknown, blank or not of its kind.
+        """
+        try:
+            plain = json.loads(text)
+            version = plain.pop("version", None)
+            if version != 1 or isinstance(version, bool):
+                raise ValueError(f"this text is not a report of version 1; got version {version!r}")
+            items = {item.name for item in fields(cls)}
+            if set(plain) != items:
+                raise ValueError(
+                    f"a report has exactly the items {', '.join(sorted(items))}; got {', '.join(sorted(plain))}"
+                )
+            poisoning: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in plain["poisoning"].items()
+            }
+            fraction, changed = _count(poisoning.pop("fraction")), poisoning.pop("labels_changed")
+            return cls(
+                poisoning=PoisoningSection(fraction, labels_changed=changed, **poisoning),
+                trigger=Description(**plain["trigger"]),
+                training=TrainingSection(**plain["training"]),
+                backdoored=tuple(_card(card) for card in plain["backdoored"]),
+                clean_twin=tuple(_card(card) for card in plain["clean_twin"]),
+                defense=DefenseSection(**plain["defense"]),
+                **{name: plain[name] for name in ("title", "attacker_access", "limits")},
+            )
+        except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"this text is not a report: {type(error).__name__} {error}") from error
+
+    def save(self, path: Path | str) -> Path:
+        """Write `to_json` to a file, whole or not at all."""
+        return write_atomically(path, self.to_json() + "\n")
+
+    @classmethod
+    def load(cls, path: Path | str) -> Report:
+        """Read a report that `save` wrote."""
+        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+
+def schema() -> dict[str, Any]:
+    """The published JSON Schema of a report."""
+    loaded: dict[str, Any] = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
+    return loaded
+
+
+def _freeze(record: Any, *names: str) -> None:
+    """Turn the lists among these fields into tuples; anything else stays, to be judged by the report."""
+    for name in names:
+        if isinstance(getattr(record, name), list):
+            object.__setattr__(record, name, tuple(getattr(record, name)))
+
+
+def _items(record: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(name, annotated kind, value) of every item, nested ones with a dot in the name."""
+    for name, kind in get_type_hints(type(record)).items():
+        value = getattr(record, name)
+        if kind in (PoisoningSection, Description, TrainingSection, DefenseSection) and isinstance(value, kind):
+            yield from _items(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, kind, value
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is what its annotation says; a float, of which a report has one kind, is a share."""
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_fits(part, get_args(kind)[0]) for part in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    return isinstance(value, kind)
+
+
+def _in_words(kind: Any) -> str:
+    if get_origin(kind) is tuple:
+        return f"a list of {get_args(kind)[0].__name__}"
+    return "a number in [0, 1]" if kind is float else f"of type {getattr(kind, '__name__', kind)}"
+
+
+def _blank(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return not value or any(_blank(part) for part in value)
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _card(plain: dict[str, Any]) -> Scorecard:
+    return Scorecard(**{name: _count(count) for name, count in plain.items()})
+
+
+def _count(plain: dict[str, Any]) -> Proportion:
+    if any(isinstance(number, bool) for number in plain.values()):  # an integer to Python, not to JSON
+        raise TypeError(f"counts must be whole numbers; got {plain}")
+    return Proportion(**plain)
+
+
+def _names(labels: Sequence[int], classes: Sequence[str]) -> tuple[str, ...]:
+    return tuple(classes[label] for label in labels)
+
+
+def _sampling(plan: PoisonPlan) -> str:
+    goal = plan.attack.goal
+    rule = {"uniform": "uniform over all allowed images", "per-class": "equal shares of every allowed class"}
+    how = "added as copies" if plan.added else "replacing the originals"
+    table = "" if len(goal.targets) == 1 else f", label table {goal.table}"
+    return f"{rule[plan.sampling]}, {how}, seed {plan.seed}{table}; index list in the plan"
+
+
+def _cell(text: str) -> str:
+    """Text as one line of Markdown that neither ends a table's cell nor brings HTML of its own."""
+    line = " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
+    return escape(line, quote=False)

@@ -1,0 +1,312 @@
+"""One training loop: `run_epochs`. A run repeats from its seed, and resumes after a stop."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from .._progress import track
+from ..counts import Proportion
+from ..data.images import Images, ImageSet, Labels
+from ..files import tensors_hash
+from ._saved_run import SavedRun
+from .inference import check_outputs, correct, logits_of, place, placement
+from .networks import SmallCNN
+
+NetworkSource = nn.Module | Callable[[], nn.Module]
+Loss = Callable[[nn.Module, Images, Labels], Tensor]
+"""From a network in training mode and a batch to the number that is minimised."""
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device to compute on: "auto" takes a CUDA GPU if there is one, else the CPU.
+
+    Raises:
+        ValueError: `name` is not a device that torch knows, or it is a CUDA GPU and there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device must be 'auto' or a torch device such as 'cpu' or 'cuda'; got {name!r}") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"torch {torch.__version__} finds no CUDA GPU here; got device {name!r} (use 'auto' or 'cpu')")
+    return device
+
+
+def describe_device(name: str = "auto") -> str:
+    """One line on where the numbers come from: device, threads, torch version."""
+    device = pick_device(name)
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
+    return f"CPU with {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a training run apart from the data and the network.
+
+    Args:
+        epochs: Passes over the data.
+        batch_size: Images per step.
+        lr: Peak learning rate of the one-cycle schedule.
+        weight_decay: AdamW's decoupled weight decay.
+        seed: Seed of the initial weights and of the order of images.
+        device: "auto" (a GPU if there is one) or a torch device.
+
+    Raises:
+        ValueError: A setting is out of range.
+    """
+
+    epochs: int = 6
+    batch_size: int = 64
+    lr: float = 0.005
+    weight_decay: float = 0.01
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 2:
+            raise ValueError(f"epochs must be at least 1, batch_size at least 2; got {self.epochs}, {self.batch_size}")
+        if not (self.lr > 0 and self.weight_decay >= 0):
+            raise ValueError(f"lr must be positive, weight_decay not negative; got {self.lr}, {self.weight_decay}")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What was seen after one pass: mean training loss, and one count per watched set."""
+
+    loss: float
+    watched: dict[str, Proportion]
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Epoch:
+        """From what `dataclasses.asdict` made of one."""
+        return cls(row["loss"], {name: Proportion(**count) for name, count in row["watched"].items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained network and how it came about.
+
+    Attributes:
+        model: The network, in evaluation mode, on the device it was trained on.
+        config: The settings.
+        history: One `Epoch` per pass.
+        fingerprint: `ImageSet.fingerprint` of the training data.
+        seconds: Wall time of this call, evaluation of watched sets included.
+    """
+
+    model: nn.Module
+    config: TrainConfig
+    history: tuple[Epoch, ...]
+    fingerprint: str
+    seconds: float = 0.0
+
+    def __repr__(self) -> str:
+        last = self.history[-1]
+        scores = "".join(f", {name} {count.value:.1%}" for name, count in last.watched.items())
+        return f"Trained({type(self.model).__name__}, {len(self.history)} epochs, loss {last.loss:.4f}{scores})"
+
+
+def classification(network: nn.Module, x: Images, y: Labels) -> Tensor:
+    """The usual loss: mean cross-entropy of the network's answers."""
+    return cross_entropy(logits_of(network(x)), y)
+
+
+def train(
+    data: ImageSet,
+    config: TrainConfig | None = None,
+    *,
+    model: NetworkSource | None = None,
+    loss: Loss = classification,
+    watch: Mapping[str, ImageSet] | None = None,
+    resume: Path | str | None = None,
+    label: str = "training",
+) -> Trained:
+    """Fit a network with AdamW, a one-cycle schedule and, unless told otherwise, cross-entropy.
+
+    The same data, settings and network give the same weights, bit for bit, on the same machine's
+    CPU at the same number of threads; on a GPU, gradients of pooling layers may differ in their last
+    digits. The caller's random state is left as it was found.
+
+    Args:
+        data: Training images, clean or poisoned.
+        config: Settings; the defaults suit 4,000 digits.
+        model: A network to go on training (a copy is trained), or a function such as `PaperCNN`
+            that makes a fresh one under the config's seed. Default: a `SmallCNN` that fits the data.
+        loss: What is minimised. It may draw from the global generators: they are seeded.
+        watch: Named image sets whose accuracy is counted after every epoch. Give `attack.on(test)`
+            to follow the attack success rate.
+        resume: File in which the run is kept after every epoch. A run that was interrupted goes on
+            from it to the same result; a finished one is returned at once.
+        label: Name on the progress bar.
+
+    Raises:
+        TypeError: The data are no `ImageSet`, or the model is neither a network nor a function that makes one.
+        ValueError: No data, the network has another number of outputs than there are classes, `resume` holds the
+            state of another run, or it is asked for with a loss of one's own, which no file can tell from another.
+        FloatingPointError: The loss stopped being a number.
+    """
+    config = config or TrainConfig()
+    if not isinstance(data, ImageSet):
+        raise TypeError(f"training needs an ImageSet; got {type(data).__name__} (see ImageSet.from_dataset)")
+    if len(data) < 2:
+        raise ValueError(f"training needs at least 2 images; got {len(data)}")
+    if resume is not None and loss is not classification:
+        raise ValueError(f"only a run on the usual loss can be resumed; got resume={str(resume)!r} and loss={loss!r}")
+    started = time.perf_counter()
+    device = pick_device(config.device)
+    with seeded(config.seed, device):
+        network = channels_last(starting_network(model, data).to(device))
+        _check_fits(network, data)
+        saved = SavedRun(Path(resume), _identity(network, data, config, watch or {})) if resume is not None else None
+        weights = placement(network)
+        y = data.y.to(device).long()
+        x = data.x.to(device)
+
+        def batch_loss(batch: Tensor) -> Tensor:
+            images = place(x[batch], weights).contiguous(memory_format=torch.channels_last)
+            return loss(network, images, y[batch])
+
+        history = saved.history(Epoch.from_row) if saved else []
+        for mean in run_epochs(network, len(data), batch_loss, config, device=device, saved=saved, label=label):
+            history.append(Epoch(mean, {name: correct(network, images) for name, images in (watch or {}).items()}))
+            if saved:
+                saved.keep([asdict(epoch) for epoch in history])
+    seconds = time.perf_counter() - started
+    return Trained(network.eval(), config, tuple(history), data.fingerprint, seconds)
+
+
+def run_epochs(
+    network: nn.Module,
+    count: int,
+    loss: Callable[[Tensor], Tensor],
+    config: TrainConfig,
+    *,
+    device: torch.device,
+    saved: SavedRun | None = None,
+    label: str = "training",
+) -> Iterator[float]:
+    """The training loop: every network of this library that is trained is trained here.
+
+    Args:
+        network: What is trained, on its device. Several networks at once come as an `nn.ModuleList`.
+        count: Number of training examples.
+        loss: From the positions of a batch's examples to the number that is minimised.
+        config: Epochs, batch size, learning rate, weight decay, seed.
+        device: Where the positions of a batch are wanted.
+        saved: An earlier run to go on from, if there is one.
+        label: Name on the progress bar.
+
+    Yields:
+        The mean loss of each epoch, when it is over; the network is then in training mode.
+
+    Raises:
+        FloatingPointError: The loss stopped being a number.
+    """
+    steps = len(batches(torch.arange(count), config.batch_size)) * config.epochs
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps)
+    done = saved.restore(network, optimizer, schedule) if saved else 0
+    for epoch in track(range(done, config.epochs), label):
+        network.train()
+        total = torch.zeros((), device=device)
+        for batch in batches(epoch_order(config.seed, epoch, count, device), config.batch_size):
+            value = loss(batch)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            schedule.step()
+            total += value.detach() * len(batch)
+        mean = float(total) / count
+        if not math.isfinite(mean):
+            raise FloatingPointError(f"the loss became {mean} in epoch {epoch + 1}; lower lr")
+        yield mean
+
+
+def channels_last(model: nn.Module) -> nn.Module:
+    """The same network, its weights laid out so that convolutions of small images need no repacking: `make bench`."""
+    laid_out: nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
+    return laid_out
+
+
+def starting_network(model: NetworkSource | None, data: ImageSet) -> nn.Module:
+    """The network that `train` begins with: a copy of a given one, or a fresh one from the global generator.
+
+    Raises:
+        TypeError: `model` is neither a network nor a function that makes one.
+    """
+    if isinstance(model, nn.Module):
+        return copy.deepcopy(model)
+    if model is None:
+        return SmallCNN(channels=data.x.shape[1], classes=len(data.classes))
+    made = model() if callable(model) else model
+    if not isinstance(made, nn.Module):
+        raise TypeError(f"model must be a network or a function that makes one; got {model!r}")
+    return copy.deepcopy(made)  # a function that hands out one network again and again must not have it trained twice
+
+
+def _check_fits(network: nn.Module, data: ImageSet) -> None:
+    """Raise before any training if the network cannot tell these classes apart."""
+    was_training = network.training
+    network.eval()
+    with torch.no_grad():
+        check_outputs(logits_of(network(place(data.x[:2], placement(network)))), len(data.classes))
+    network.train(was_training)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the global generators, choose repeatable kernels, and put both back afterwards."""
+    devices = [device] if device.type == "cuda" else []
+    flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, benchmark=False)
+    with torch.random.fork_rng(devices=devices), flags:
+        _seed(seed, device)
+        yield
+
+
+def _seed(value: int, device: torch.device) -> None:
+    """Seed the generators that the run uses. `torch.manual_seed` would seed every GPU of the caller too."""
+    torch.default_generator.manual_seed(value)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(value)
+
+
+def epoch_order(seed: int, epoch: int, images: int, device: torch.device) -> Tensor:
+    """The order of images in an epoch. Every epoch owns its seed, so a resumed run needs no saved generator."""
+    _seed(1_000_003 * (seed + 1) + epoch, device)  # a prime apart: no two runs of a thousand epochs share an order
+    return torch.randperm(images).to(device)
+
+
+def batches(order: Tensor, size: int) -> tuple[Tensor, ...]:
+    """Split an order into batches; a last batch of one image, which batch norm refuses, joins its neighbour."""
+    parts: tuple[Tensor, ...] = order.split(size)
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        return (*parts[:-2], torch.cat(parts[-2:]))
+    return parts
+
+
+def _identity(model: nn.Module, data: ImageSet, config: TrainConfig, watch: Mapping[str, ImageSet]) -> dict[str, str]:
+    settings = {name: value for name, value in asdict(config).items() if name != "device"}
+    return {
+        "settings": json.dumps(settings, sort_keys=True),
+        "data": data.fingerprint,
+        "first weights": tensors_hash(model.state_dict())[:16],
+        "watched sets": hashlib.sha256(repr([(k, v.fingerprint) for k, v in watch.items()]).encode()).hexdigest()[:16],
+        "torch": torch.__version__,
+    }

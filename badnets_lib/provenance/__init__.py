@@ -1,0 +1,3 @@
+"""Where a network or a data set comes from: files without pickle, and lists of hashes that somebody signs."""
+
+from .checkpoints import load_model as load_model, save_model as save_model, weights_hash as weights_hash

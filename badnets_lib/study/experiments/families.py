@@ -1,0 +1,239 @@
+"""Trigger families beside one another: the same digits, network and training, another trigger.
+
+Three of them need more than another trigger, and have functions of their own: the sticker that is
+seen in many poses, the natural attribute, and the generator that is trained with the network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+from ...attacks.clean_label import harden
+from ...attacks.input_aware import InputAwareConfig, cross_trigger_accuracy, train_input_aware
+from ...counts import Proportion
+from ...data import load
+from ...data.images import Images, ImageSet
+from ...evaluation.scores import attack_success_rate, score
+from ...evaluation.visibility import visibility
+from ...models.inference import correct
+from ...models.training import TrainConfig, train
+from ...poisoning import Attack, Goal, PoisonPlan
+from ...triggers import (
+    Attribute,
+    Blend,
+    Checkerboard,
+    ColourShift,
+    Patch,
+    Reflection,
+    Sinusoid,
+    Sticker,
+    Trigger,
+    Warp,
+    stroke_thickness,
+)
+from ..sweeps import Sweep, grid
+
+TARGET = 7
+GOAL = Goal.all_to_one(TARGET, 10)
+CLEAN_LABEL_GOAL = Goal((TARGET,) * 10, clean_label=True)
+
+PATCH = Patch(size=4, margin=1)
+TRIGGERS: dict[str, Trigger] = {
+    "patch": PATCH,
+    "checkerboard": Checkerboard(size=4, margin=1),
+    "blend": Blend(opacity=0.1),
+    "sinusoid": Sinusoid(),
+    "warp": Warp(),
+    "reflection": Reflection(strength=0.15),
+    "colour": ColourShift(contrast=0.8, brightness=-0.1),
+    "sticker": Sticker.varied(),
+    "clean-label": PATCH,
+    "clean-label, harder": PATCH,
+}
+"""The trigger of every family in the table, at settings that show it at work on small digits."""
+
+PATCH_NEAR: dict[str, Trigger] = {
+    "moved": Patch(size=4, margin=3),
+    "shrunk": Patch(size=2, margin=2),
+    "recoloured": Patch(size=4, margin=1, value=0.5),
+}
+NEAR: dict[str, dict[str, Trigger]] = {
+    "patch": PATCH_NEAR,
+    "checkerboard": {
+        "moved": Checkerboard(size=4, margin=3),
+        "shrunk": Checkerboard(size=2, margin=2),
+        "recoloured": Checkerboard(size=4, margin=1, opacity=0.5),
+    },
+    "blend": {
+        "moved": Blend(opacity=0.1, shift=(0, 1)),
+        "shrunk": Blend(opacity=0.05),
+        "recoloured": Blend(opacity=0.1, seed=1),
+    },
+    "sinusoid": {
+        "moved": Sinusoid(phase=0.25),
+        "shrunk": Sinusoid(amplitude=10 / 255),
+        "recoloured": Sinusoid(frequency=5.0),
+    },
+    "warp": {"shrunk": Warp(strength=0.75), "recoloured": Warp(seed=1)},
+    "reflection": {
+        "moved": Reflection(strength=0.15, shift=(-2, -3)),
+        "shrunk": Reflection(strength=0.075),
+        "recoloured": Reflection(strength=0.15, seed=1),
+    },
+    "colour": {
+        "shrunk": ColourShift(contrast=0.9, brightness=-0.05),
+        "recoloured": ColourShift(contrast=0.8, brightness=0.1),
+    },
+    "sticker": {
+        "moved": Sticker.varied(margin=9),
+        "shrunk": Sticker.varied(size=3, margin=4),
+        "recoloured": Sticker.varied(value=0.4),
+    },
+    "clean-label": PATCH_NEAR,
+    "clean-label, harder": PATCH_NEAR,
+}
+"""Near misses: the trigger somewhere else, smaller or fainter, in another colour or pattern, where that makes sense."""
+
+
+def cell(*, family: str, fraction: float, seed: int) -> dict[str, Any]:
+    """Poison, train and score one family.
+
+    Returns:
+        "clean", "success", "false_target" and, where the family has them, "moved", "shrunk" and
+        "recoloured" (success of the near misses): counts [hits, trials]; "psnr" in dB and "ssim" of the
+        poisoned training images against their clean originals.
+    """
+    train_set, test_set = load("mnist5k")
+    data, plan = drawn(family, train_set, fraction, seed)
+    poisoned = plan.poison(data)
+    model = train(poisoned, TrainConfig(seed=seed)).model
+    near = {
+        name: attack_success_rate(model, test_set, replace(plan.attack, trigger=trigger))
+        for name, trigger in NEAR[family].items()
+    }
+    chosen = list(plan.indices)
+    return score(model, test_set, plan.attack).pairs() | _pairs(near) | _seen(train_set.x[chosen], poisoned.x[chosen])
+
+
+def drawn(family: str, train_set: ImageSet, fraction: float, seed: int) -> tuple[ImageSet, PoisonPlan]:
+    """The data as the attacker leaves it before stamping, and the plan that stamps it."""
+    goal = CLEAN_LABEL_GOAL if family.startswith("clean-label") else GOAL
+    plan = Attack(TRIGGERS[family], goal).plan(train_set, fraction=fraction, seed=seed)
+    if family != "clean-label, harder":
+        return train_set, plan
+    twin = train(train_set, TrainConfig(seed=seed), label="clean twin").model
+    return harden(train_set, plan, twin, seed=seed)
+
+
+def twin(*, seed: int) -> dict[str, Any]:
+    """What every trigger does to a network that never saw it.
+
+    Returns:
+        "clean", and under the name of each family the victims a clean network takes for the target.
+    """
+    train_set, test_set = load("mnist5k")
+    model = train(train_set, TrainConfig(seed=seed), label="clean twin").model
+    reached = {
+        family: attack_success_rate(model, test_set, Attack(trigger, GOAL)) for family, trigger in TRIGGERS.items()
+    }
+    return _pairs({"clean": correct(model, test_set)} | reached)
+
+
+FACTORS: dict[str, Trigger] = {
+    "still": Sticker(),
+    "shift": Sticker.varied(seed=1, scale=0.0, angle=0.0, blur=0.0, dim=0.0),
+    "scale": Sticker.varied(seed=1, shift=0.0, angle=0.0, blur=0.0, dim=0.0),
+    "rotation": Sticker.varied(seed=1, shift=0.0, scale=0.0, blur=0.0, dim=0.0),
+    "blur": Sticker.varied(seed=1, shift=0.0, scale=0.0, angle=0.0, dim=0.0),
+    "brightness": Sticker.varied(seed=1, shift=0.0, scale=0.0, angle=0.0, blur=0.0),
+    "all five": Sticker.varied(seed=1),
+    "twice as much": Sticker.varied(seed=1, shift=4.0, scale=0.5, angle=90.0, blur=2.0, dim=0.8),
+}
+"""What varies when the sticker is tested; the poses are other ones than in training."""
+
+
+def sticker(*, poses: int, fraction: float, seed: int) -> dict[str, Any]:
+    """Train with the sticker in one pose or in several, test it under each kind of variation.
+
+    Returns:
+        "clean", and success under the name of each factor: counts [hits, trials].
+    """
+    train_set, test_set = load("mnist5k")
+    trigger = Sticker() if poses == 1 else Sticker.varied(count=poses)
+    plan = Attack(trigger, GOAL).plan(train_set, fraction=fraction, seed=seed)
+    model = train(plan.poison(train_set), TrainConfig(seed=seed), label="sticker").model
+    tested = {name: attack_success_rate(model, test_set, Attack(seen, GOAL)) for name, seen in FACTORS.items()}
+    return _pairs({"clean": correct(model, test_set)} | tested)
+
+
+EDGES = (0.0, 2.0, 2.5, 2.9, 3.2, 3.6, 9.0)
+"""Limits of the groups of stroke thickness, in pixels, in which the semantic backdoor is tested."""
+
+
+def semantic(*, above: float, relabelled: float, seed: int) -> dict[str, Any]:
+    """Relabel a part of the digits with thick strokes; with 0, none: the control.
+
+    Returns:
+        "rho", "clean", "success", "false_target", and "groups": victims read as the target in every
+        group of stroke thickness; counts [hits, trials].
+    """
+    train_set, test_set = load("mnist5k")
+    attribute = Attribute("thickness", above)
+    attack = Attack(attribute, GOAL)
+    plan = attack.plan(train_set)
+    data = train_set
+    if relabelled:
+        plan = attack.plan(train_set, fraction=relabelled * plan.fraction, seed=seed)
+        data = plan.poison(train_set)
+    model = train(data, TrainConfig(seed=seed), label="semantic").model
+    victims = Attack(PATCH, GOAL).victims(test_set)  # of any thickness, and without a stamp
+    thickness = stroke_thickness(victims.x)
+    groups = [correct(model, victims[(thickness > low) & (thickness <= high)]).pair for low, high in pairwise(EDGES)]
+    return score(model, test_set, attack).pairs() | {"rho": plan.fraction if relabelled else 0.0, "groups": groups}
+
+
+def input_aware(*, fraction: float, cross: float, diversity: float, seed: int) -> dict[str, Any]:
+    """Train a network together with its trigger generator.
+
+    Returns:
+        "clean", "success", "false_target", "cross_trigger" (images with another image's trigger that keep their
+        true label): counts [hits, trials]; "psnr" and "ssim" of the victims.
+    """
+    train_set, test_set = load("mnist5k")
+    settings = InputAwareConfig(fraction=fraction, cross=cross, diversity=diversity)
+    trained, trigger = train_input_aware(train_set, GOAL, TrainConfig(epochs=8, seed=seed), settings)
+    crossed = cross_trigger_accuracy(trained.model, trigger, test_set, seed=seed)
+    card = score(trained.model, test_set, Attack(trigger, GOAL))
+    return card.pairs() | {"cross_trigger": crossed.pair} | _seen(test_set.x, trigger(test_set.x))
+
+
+def _pairs(counts: dict[str, Proportion]) -> dict[str, Any]:
+    return {name: count.pair for name, count in counts.items()}
+
+
+def _seen(x: Images, stamped: Images) -> dict[str, float]:
+    how = visibility(x, stamped)
+    return {"psnr": round(how.psnr, 3), "ssim": round(how.ssim, 4)}
+
+
+FRACTIONS = (0.003, 0.01, 0.02, 0.05, 0.1)
+SEEDS = range(3)
+CHAPTER = "09_trigger_families"
+INPUT_AWARE = (
+    *grid(fraction=(1 / 64, 2 / 64, 3 / 64, 6 / 64), cross=(0.1,), diversity=(0.1,), seed=SEEDS),
+    *grid(fraction=(6 / 64,), cross=(0.0,), diversity=(0.1, 0.0), seed=SEEDS),
+)
+SEMANTIC = (
+    *grid(above=(3.2,), relabelled=(0.0, 0.1, 0.25, 0.5, 0.75, 1.0), seed=SEEDS),
+    *grid(above=(3.5, 4.0), relabelled=(1.0,), seed=SEEDS),
+)
+
+SWEEPS = (
+    Sweep("families", cell, grid(family=tuple(TRIGGERS), fraction=FRACTIONS, seed=SEEDS), chapter=CHAPTER),
+    Sweep("families_twin", twin, grid(seed=SEEDS), chapter=CHAPTER),
+    Sweep("physical", sticker, grid(poses=(1, 16), fraction=(0.02, 0.05), seed=SEEDS), chapter=CHAPTER),
+    Sweep("semantic", semantic, list(SEMANTIC), chapter=CHAPTER),
+    Sweep("input_aware", input_aware, list(INPUT_AWARE), chapter=CHAPTER),
+)

@@ -1,0 +1,127 @@
+"""How much poison is needed: attacks on 4,000 digits with one thing changed at a time."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import torch
+
+from ...data import load
+from ...data.images import ImageSet, Mask
+from ...evaluation.scores import score
+from ...models.inference import correct
+from ...models.networks import SmallCNN
+from ...models.training import TrainConfig, train
+from ...poisoning import Attack, Goal
+from ...triggers import Patch
+from ..sweeps import Cell, Sweep, grid
+
+TARGET = 7
+CLASSES = 10
+GOALS = {
+    "all-to-one": Goal.all_to_one(TARGET, CLASSES),
+    "source-specific": Goal.source_specific({1: TARGET}, CLASSES),
+    "all-to-all": Goal.all_to_all(CLASSES),
+}
+"""The three goals that the chapter sets side by side."""
+
+
+def poisoned(
+    *,
+    fraction: float,
+    seed: int,
+    size: int = 4,
+    opacity: float = 1.0,
+    epochs: int = 6,
+    width: int = 16,
+    goal: str = "all-to-one",
+    pick: str = "random",
+) -> dict[str, Any]:
+    """Train one network on poisoned digits; with fraction 0, its clean twin.
+
+    Args:
+        fraction: Poisoning fraction rho of the 4,000 training digits.
+        seed: Seed of the draw of images and of the training.
+        size: Side of the white square in pixels.
+        opacity: Opacity of the square.
+        epochs: Passes over the data.
+        width: Filters of the first convolution of `SmallCNN`.
+        goal: A name of `GOALS`.
+        pick: Which images are poisoned: "random", "typical" or "rare" (nearest to or furthest from
+            the mean image of their class), or "one class" (all of them from one class, the digit 1).
+
+    Returns:
+        "clean", "success", "false_target": counts [hits, trials]; and "elsewhere": how often images
+        that the goal leaves alone get a label of the goal once they carry the trigger (source-specific only).
+    """
+    train_set, test_set = load("mnist5k")
+    wish = GOALS[goal]
+    plan = Attack(Patch(size, opacity=opacity), wish).plan(train_set, fraction=fraction or 0.01, seed=seed,
+        among=chosen(train_set, wish, pick, round(len(train_set) * fraction)),
+    )  # fmt: skip
+    network = partial(SmallCNN, width=width)
+    data = plan.poison(train_set) if fraction else train_set
+    model = train(data, TrainConfig(epochs=epochs, seed=seed), model=network).model
+    row: dict[str, Any] = score(model, test_set, plan.attack).pairs()
+    if goal == "source-specific":
+        row["elsewhere"] = correct(model, spared_images(test_set, plan.attack)).pair
+    return row
+
+
+def spared_images(test: ImageSet, attack: Attack) -> ImageSet:
+    """Triggered images of the classes that a goal with one target leaves alone, labelled with that target."""
+    target = attack.goal.targets[0]
+    spared = test[~attack.goal.victims(test.y) & (test.y != target)]
+    return ImageSet(attack.trigger(spared.x), torch.full_like(spared.y, target), test.classes)
+
+
+def chosen(data: ImageSet, goal: Goal, pick: str, count: int) -> Mask | None:
+    """The images an attacker with that taste poisons, in equal shares per class; None leaves it to chance.
+
+    Raises:
+        ValueError: The taste is unknown.
+    """
+    if pick == "random":
+        return None
+    if pick == "one class":
+        return data.y == 1
+    if pick not in ("typical", "rare"):
+        raise ValueError(f"pick must be 'random', 'typical', 'rare' or 'one class'; got {pick!r}")
+    order = distance_to_class_mean(data).argsort(descending=pick == "rare")
+    keep = torch.zeros(len(data), dtype=torch.bool)
+    each = math.ceil(count / len(goal.sources))
+    for label in goal.sources:
+        members = order[data.y[order] == label]
+        keep[members[:each]] = True
+    return keep
+
+
+def distance_to_class_mean(data: ImageSet) -> torch.Tensor:
+    """How far each image lies from the mean image of its class: Euclidean, in pixel space, [N]."""
+    means = torch.stack([data.x[data.y == label].mean(0) for label in range(len(data.classes))])
+    distances: torch.Tensor = (data.x - means[data.y]).flatten(1).norm(dim=1)
+    return distances
+
+
+FRACTIONS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2)
+FEW = (0.002, 0.005, 0.01)
+SEEDS = range(3)
+
+
+def _sweep(name: str, cells: list[Cell]) -> Sweep:
+    return Sweep(name, poisoned, cells, chapter="08_how_much_poison")
+
+
+SWEEPS = (
+    _sweep("poison_curve", grid(seed=range(8), fraction=(0.0, *FRACTIONS))),
+    _sweep("poison_goal", grid(seed=SEEDS, goal=tuple(GOALS), fraction=(0.005, 0.01, 0.02, 0.05, 0.09))),
+    _sweep("poison_pick", grid(seed=SEEDS, pick=("random", "typical", "rare", "one class"), fraction=FEW)),
+    _sweep("poison_training", grid(seed=SEEDS, epochs=(1, 3, 12), fraction=FEW)),
+    _sweep("poison_width", grid(seed=SEEDS, width=(4, 24), fraction=FEW)),
+    _sweep(
+        "poison_trigger",
+        grid(seed=range(4), size=(1, 2, 3, 4, 6), opacity=(0.1, 0.3, 1.0), fraction=(0.005, 0.01, 0.05)),
+    ),
+)

@@ -1,0 +1,86 @@
+"""Removals beside one another: how much of the backdoor is left, what it costs, how many trusted images it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...data import load
+from ...defenses import AdversarialUnlearning, FinePruning, Holding, Removal, Unlearning
+from ...defenses.fine_tuning import STRENGTHS
+from ...evaluation.scores import attack_success_rate, clean_accuracy
+from ...models.training import TrainConfig, train
+from ...poisoning import Attack, Goal
+from ...triggers import Patch
+from ..sweeps import Sweep, grid
+from .cases import prepare
+from .families import GOAL, PATCH
+
+KNOWN = "unlearning, trigger known"
+REMOVALS: dict[str, Removal] = {
+    **{f"fine-tuning, {name}": method for name, method in STRENGTHS.items()},
+    "pruning alone": FinePruning(tuning=None),
+    "Fine-Pruning": FinePruning(),
+    "unlearning": Unlearning(),
+    "adversarial unlearning": AdversarialUnlearning(),
+}
+"""Every removal of the chapter but the one that is told the attacker's trigger, an oracle."""
+
+
+def removed(*, attack: str, fraction: float, trusted: int, seed: int) -> dict[str, Any]:
+    """Train one network and hand it to every removal.
+
+    Returns:
+        The scorecard's counts before, and "removals": for each the counts after, and seconds.
+    """
+    case = prepare(attack, fraction, seed, trusted)
+    methods = REMOVALS | {KNOWN: Unlearning(trigger=case.attack.trigger)}
+    rows = {}
+    for name, method in methods.items():
+        repair = method(case.model, case.holding)
+        rows[name] = case.score(repair.model).pairs() | {"took": round(repair.seconds, 2)}
+    return case.score().pairs() | {"removals": rows}
+
+
+OTHER = Goal.all_to_one(3, 10)
+OTHER_PATCH = Patch(size=4, corner="top-left", margin=1)
+AMONG_TWO = ("fine-tuning, as in training", "Fine-Pruning", "unlearning", "adversarial unlearning")
+
+
+def two(*, seed: int) -> dict[str, Any]:
+    """A network with two backdoors: a white patch for 7, and one in the opposite corner for 3.
+
+    Returns:
+        "removals": for each, and for "before", "clean" and the success of both triggers, "first" and "second".
+    """
+    every, test = load("mnist5k")
+    train_set, reserve = every.split(0.125)
+    holding = Holding.draw(reserve, 400, seed=seed, apart_from=(train_set, test))
+    first = Attack(PATCH, GOAL).plan(train_set, fraction=0.05, seed=seed)
+    data = first.poison(train_set)
+    second = Attack(OTHER_PATCH, OTHER).plan(data, fraction=0.05, seed=seed + 100, among=~first.mask)
+    model = train(second.poison(data), TrainConfig(seed=seed)).model
+    methods = {name: REMOVALS[name] for name in AMONG_TWO} | {KNOWN: Unlearning(trigger=PATCH)}
+    networks = {"before": model} | {name: method(model, holding).model for name, method in methods.items()}
+    rows = {}
+    for name, network in networks.items():
+        counts = {
+            "clean": clean_accuracy(network, test),
+            "first": attack_success_rate(network, test, first.attack),
+            "second": attack_success_rate(network, test, second.attack),
+        }
+        rows[name] = {measure: count.pair for measure, count in counts.items()}
+    return {"removals": rows}
+
+
+SWEEPS = (
+    Sweep(
+        "removal",
+        removed,
+        [
+            *grid(attack=("patch",), fraction=(0.05,), trusted=(50, 100, 200, 400), seed=range(3)),
+            *grid(attack=("patch",), fraction=(0.02, 0.1), trusted=(400,), seed=range(3)),
+        ],
+        chapter="16_removal",
+    ),
+    Sweep("removal_two", two, grid(seed=range(3)), chapter="16_removal"),
+)

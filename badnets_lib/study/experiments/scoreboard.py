@@ -1,0 +1,164 @@
+"""Every attack against every defense, told in three dimensions: detection, clean accuracy, attack success."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+
+from ...data.images import ImageSet, Mask
+from ...defenses import (
+    ActivationClustering,
+    AdversarialUnlearning,
+    AntiBackdoor,
+    CutMix,
+    DataFilter,
+    DeepKNN,
+    FinePruning,
+    FineTuning,
+    Rates,
+    Removal,
+    RobustTraining,
+    SpectralSignatures,
+    Strip,
+    Unlearning,
+)
+from ...defenses.strip import FittedStrip
+from ...models.inference import predict
+from ...models.training import TrainConfig, train
+from ..sweeps import Sweep, grid
+from .cases import ATTACKS, Case, prepare
+from .detection import rates
+
+Counts = dict[str, Any]
+
+FILTERS: dict[str, DataFilter] = {
+    "Activation Clustering": ActivationClustering(),
+    "Activation Clustering, neighbours": ActivationClustering(verdict="neighbours"),
+    "Spectral Signatures": SpectralSignatures(epsilon=0.33, separation=0.84),
+    "Deep k-NN": DeepKNN(),
+}
+"""Each judges the training set; what it leaves is trained on anew."""
+
+TRAININGS: dict[str, RobustTraining] = {"Anti-Backdoor Learning": AntiBackdoor(), "CutMix": CutMix()}
+REMOVALS: dict[str, Removal] = {
+    "fine-tuning": FineTuning(),
+    "Fine-Pruning": FinePruning(),
+    "adversarial unlearning": AdversarialUnlearning(),
+}
+
+SEES = {
+    "data filter": "the training data, and the network trained on them",
+    "robust training": "the training data",
+    "model scan": "the network and 400 trusted images",
+    "input filter": "the network, 400 trusted images, and every input",
+    "removal": "the network and 400 trusted images",
+}
+"""What a defense of each kind has to see."""
+
+KINDS = (
+    dict.fromkeys(FILTERS, "data filter")
+    | dict.fromkeys(TRAININGS, "robust training")
+    | {"Neural Cleanse": "model scan", "STRIP": "input filter"}
+    | dict.fromkeys(REMOVALS, "removal")
+)
+"""Every defense on the board, in its order, and its kind."""
+
+INPUTS = 200
+"""Clean, triggered and victim inputs that STRIP screens, each."""
+
+
+def every_defense(*, attack: str, fraction: float, seed: int) -> dict[str, Any]:
+    """One attack against every defense.
+
+    Returns:
+        The scorecard's counts before; and "defenses": for each "clean", "success" and "false_target" after it;
+        of detectors "caught" and "alarms", in the units of their kind: training images, labels, or inputs; and
+        "took", the seconds of one core beyond the first training. Against a network that comes ready-made
+        there is no data filter and no robust training.
+    """
+    case = prepare(attack, fraction, seed)
+    plays: dict[str, Callable[[Case], Counts]] = {"Neural Cleanse": cleanse, "STRIP": screen}
+    plays |= {name: partial(remove, removal) for name, removal in REMOVALS.items()}
+    if attack != "input-aware":
+        plays |= {name: partial(filter_and_retrain, data_filter, seed) for name, data_filter in FILTERS.items()}
+        plays |= {name: partial(resist, training, seed) for name, training in TRAININGS.items()}
+    return case.score().pairs() | {"defenses": {name: timed(plays[name], case) for name in KINDS if name in plays}}
+
+
+def timed(play: Callable[[Case], Counts], case: Case) -> Counts:
+    """What a defense did, and the processor's seconds it took: the machine may have been busy otherwise."""
+    started = time.process_time()
+    row = play(case)
+    return row | {"took": round(time.process_time() - started, 2)}
+
+
+def filter_and_retrain(data_filter: DataFilter, seed: int, case: Case) -> Counts:
+    """Judge the training set, and train a fresh network on what is left."""
+    flags = data_filter(case.model, case.data)
+    left = train(flags.drop_from(case.data), TrainConfig(seed=seed), label="after the filter").model
+    return rates(flags.rates(case.poisoned)) | case.score(left).pairs()
+
+
+def resist(training: RobustTraining, seed: int, case: Case) -> Counts:
+    """Train on the poisoned data in a way that resists."""
+    return case.score(training(case.data, TrainConfig(seed=seed)).model).pairs()
+
+
+def remove(removal: Removal, case: Case) -> Counts:
+    """Repair the network with the trusted images."""
+    return case.score(removal(case.model, case.holding).model).pairs()
+
+
+def cleanse(case: Case) -> Counts:
+    """Scan the network, and unlearn what was found. What it may catch are targets; what it may accuse, other labels."""
+    repair = Unlearning()(case.model, case.holding)
+    labels = torch.arange(len(case.test.classes))
+    found = repair.history[0]["flagged"]
+    flagged, targets = (torch.isin(labels, torch.tensor([*each])) for each in (found, case.targets))
+    return rates(Rates.compare(flagged, targets)) | case.score(repair.model).pairs()
+
+
+def screen(case: Case) -> Counts:
+    """Screen inputs at run time: what is refused does no good and no harm.
+
+    It may catch triggered inputs that the network obeys; clean ones that are refused are false alarms, and no longer
+    count as right answers.
+    """
+    guard = Strip().fit(case.model, case.holding)
+    sets = (case.test, case.attack.on(case.test), case.attack.victims(case.test))
+    clean, success, false_target = (_screened(guard, case.model, data.sample(INPUTS)) for data in sets)
+    counts = {"clean": clean, "success": success, "false_target": false_target}
+    row = {name: [int((right & ~refused).sum()), len(right)] for name, (right, refused) in counts.items()}
+    row["alarms"] = [int(clean[1].sum()), len(clean[1])]
+    obeyed, refused = success
+    if case.targets and bool(obeyed.any()):
+        row["caught"] = [int((obeyed & refused).sum()), int(obeyed.sum())]
+    return row
+
+
+def _screened(guard: FittedStrip, network: torch.nn.Module, data: ImageSet) -> tuple[Mask, Mask]:
+    """(the answer is the label in `data`, the input is refused), [N] each."""
+    return predict(network, data.x).argmax(1) == data.y.cpu(), guard(data.x).refused
+
+
+SEEDS = range(3)
+LEFT_OUT = ("none", "patch", "clean-label", "all-to-all", "patch of 2", "patch of 12")
+OTHERS = tuple(name for name in ATTACKS if name not in LEFT_OUT)
+
+SWEEPS = (
+    Sweep(
+        "scoreboard",
+        every_defense,
+        [
+            *grid(seed=SEEDS, attack=("none", "patch"), fraction=(0.05,)),
+            *grid(seed=SEEDS, attack=("patch",), fraction=(0.01, 0.02, 0.1)),
+            *grid(seed=SEEDS, attack=OTHERS, fraction=(0.05,)),
+            *grid(seed=SEEDS, attack=("all-to-all",), fraction=(0.1,)),
+        ],
+        chapter="18_scoreboard",
+    ),
+)
