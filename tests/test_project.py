@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pytest
 from build import GENERATED, write_generated
 from packaging.requirements import Requirement
-from project import CHAPTERS, ROOT, address, config, contents, layers, notebooks, settings, site, slug
+from project import CHAPTERS, ROOT, address, config, contents, notebooks, settings, site, slug
 
 OURS = re.compile(r"github\.com/([\w.-]+/badnets[\w-]*)")
 SOURCES = sorted(p for p in CHAPTERS.glob("*") if p.suffix in {".md", ".ipynb"})
@@ -107,12 +107,6 @@ def test_generated_pages_are_up_to_date(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes() == (CHAPTERS / name).read_bytes(), (
             f"chapters/{name} is old: run `make pages`"
         )
-
-
-def test_the_picture_of_the_layers_shows_every_module() -> None:
-    drawn = re.findall(r"<text[^>]*text-anchor=\"middle\"[^>]*>(\w+)</text>", read("chapters/images/layers.svg"))
-    named = [name.split(".")[-1] for layer in reversed(layers()) for name in layer]
-    assert drawn == named
 
 
 # ---- sources ----
