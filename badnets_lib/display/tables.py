@@ -28,6 +28,7 @@ def sortable(
 
     Example:
         >>> sortable(["trigger", "ASR"], [["patch", ("99%", 0.99)], ["none", ("", None)]], caption="Two triggers.")
+        <IPython.core.display.HTML object>
     """
     from IPython.display import HTML
 

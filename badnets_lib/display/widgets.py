@@ -148,7 +148,8 @@ def explorer(
             a row is missing or there twice; or a start is not on the grid.
 
     Example:
-        >>> widgets.explorer(results.load("poison_trigger"), {"size": "side (pixels)", "opacity": "opacity"})
+        >>> explorer(bd.results.load("poison_trigger"), {"size": "side (pixels)", "opacity": "opacity"})
+        <IPython.core.display.HTML object>
     """
     from IPython.display import HTML
 
