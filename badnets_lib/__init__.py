@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         attacks as attacks,
         data as data,
         defenses as defenses,
+        display as display,
         evaluation as evaluation,
         models as models,
         provenance as provenance,
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
 ROOMS = {
     "attacks": ".attacks",
     "defenses": ".defenses",
+    "display": ".display",
     "plots": ".display.plots",
     "results": ".study.results",
     "study": ".study",
@@ -90,11 +92,16 @@ ROOMS = {
 """Attributes that are modules, imported when they are first used: `import badnets_lib` stays light."""
 
 
-def __getattr__(name: str) -> Any:
-    if name in ROOMS:
-        return importlib.import_module(ROOMS[name], __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+_MACHINERY = {"Any", "TYPE_CHECKING", "annotations", "importlib"}
+
+if not TYPE_CHECKING:  # a type checker would take every misspelt name for a room
+
+    def __getattr__(name: str) -> Any:
+        if name in ROOMS:
+            return importlib.import_module(ROOMS[name], __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *ROOMS})
+    shown = {name for name in globals() if name not in _MACHINERY and (name[:1] != "_" or name[:2] == "__")}
+    return sorted(shown | set(ROOMS))

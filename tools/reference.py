@@ -159,7 +159,7 @@ def rooms_table(rooms: list[Any]) -> str:
 
 
 def write_reference(folder: Path) -> None:
-    """Write into `folder/reference`: a page for every public room, and what the page `reference.md` shows of them all."""
+    """Write into `folder/reference`: a page for every public room, and what `reference.md` shows of them all."""
     library = griffe.load("badnets_lib", search_paths=[str(ROOT)], allow_inspection=False, docstring_parser="google")
     every = [[name.removeprefix("badnets_lib.") for name in layer] for layer in layers()]
     rows = [row for layer in every if (row := [name for name in layer if not name.startswith("_")])]
