@@ -135,7 +135,8 @@ def layers_picture(rows: list[list[str]]) -> str:
     for row, names in enumerate(reversed(rows)):
         width = (ACROSS + GAP) / len(names)
         for place, name in enumerate(names):
-            x, y = place * width, row * (ROW + GAP)
+            x = place * width
+            y = row * (ROW + GAP)
             colour = COLOURS.get(name, "#005a8d")
             shapes.append(f'<rect x="{x:g}" y="{y}" width="{width - GAP:g}" height="{ROW}" rx="4" fill="{colour}"/>')
             middle = x + (width - GAP) / 2
