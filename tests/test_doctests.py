@@ -1,14 +1,16 @@
 """The examples in the library's docstrings run and print what they say.
 
-Beside the names of its own module an example may use `torch`, `nn`, `bd` and the names in it, the digits as `train`
+Beside the names of its own module an example may use `torch`, `nn`, `np`, `dataclass`, `bd` and the names in it, the digits as `train`
 and `test`, and one attack on them as `attack`, `plan` and `model`.
 """
 
 import doctest
 import importlib
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -32,7 +34,7 @@ def names(mnist5k):
         torch.manual_seed(0)
         model = bd.SmallCNN()
     plan = attack.plan(train, fraction=0.05)
-    usual = {"torch": torch, "nn": nn, "bd": bd, "train": train, "test": test}
+    usual = {"torch": torch, "nn": nn, "np": np, "dataclass": dataclass, "bd": bd, "train": train, "test": test}
     return vars(bd) | usual | {"attack": attack, "plan": plan, "model": model}
 
 

@@ -141,12 +141,14 @@ def test_the_mathematics_style_fits_its_script() -> None:
 
 
 def anchors() -> set[str]:
-    """What the library's calls of `warn_assumption` name as the section that explains them."""
+    """The sections that the library names where it warns, or says what a defense assumes: last arguments, as written."""
     found = set()
     for path in (ROOT / "badnets_lib").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "warn_assumption":
-                found |= {each.value for each in node.args[1:] if isinstance(each, ast.Constant)}
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("warn_assumption", "Assumption"):
+                anchor = [*node.args, *(keyword.value for keyword in node.keywords)][-1]
+                found |= {anchor.value} if isinstance(anchor, ast.Constant) else set()
+    assert found
     return found
 
 
