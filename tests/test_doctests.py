@@ -1,7 +1,7 @@
 """The examples in the library's docstrings run and print what they say.
 
-Beside the names of its own module an example may use `torch`, `nn`, `np`, `dataclass`, `bd` and the names in it, the digits as `train`
-and `test`, and one attack on them as `attack`, `plan` and `model`.
+Beside the names of its own module an example may use `torch`, `nn`, `np`, `dataclass`, `bd` and the names in it, the
+digits as `train` and `test`, and one attack on them as `attack`, `plan` and `model`.
 """
 
 import doctest

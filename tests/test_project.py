@@ -141,7 +141,7 @@ def test_the_mathematics_style_fits_its_script() -> None:
 
 
 def anchors() -> set[str]:
-    """The sections that the library names where it warns, or says what a defense assumes: last arguments, as written."""
+    """The sections that the library names where it warns, or says what a defense assumes: last arguments."""
     found = set()
     for path in (ROOT / "badnets_lib").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
