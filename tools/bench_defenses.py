@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
 import badnets_lib as bd
+from badnets_lib._torchvision import declare_operators
 from badnets_lib.defenses import ActivationClustering, Holding, NeuralCleanse, Rates, SpectralSignatures, Strip
 from badnets_lib.defenses.features import features_of
 from badnets_lib.defenses.fine_pruning import LastFeatures, without_channels
@@ -84,6 +85,42 @@ def scanning(repeats: int) -> list[Row]:
     plain: dict[str, tuple[Act, str]] = {"label by label, usual settings": (label_by_label, "at least 3x")}
     what = "Neural Cleanse, 10 labels"
     return compare(what, lambda: NeuralCleanse()(model, holding), plain, repeats=min(repeats, 2))
+
+
+def resnet18(classes: int = 10) -> nn.Module:
+    """torchvision's ResNet-18 with the stem for images of 32x32."""
+    declare_operators()
+    from torchvision import models
+
+    network = models.resnet18(num_classes=classes)
+    network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    network.maxpool = nn.Identity()
+    return network
+
+
+def scanning_many(repeats: int) -> list[Row]:
+    """Neural Cleanse over 43 labels of a ResNet-18, three steps of 16 images for every label; both ways as long."""
+    x = torch.rand(128, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    holding = Holding(bd.ImageSet(x, torch.arange(128) % 43, tuple(map(str, range(43)))))
+    model = resnet18(43).eval().requires_grad_(False)
+    scan = NeuralCleanse(rounds=1, batches=3)
+
+    def label_by_label() -> Any:
+        for label in range(43):
+            m = torch.full((1, 32, 32), -1.0, requires_grad=True)
+            p = torch.zeros(3, 32, 32, requires_grad=True)
+            adam = torch.optim.Adam([m, p], lr=0.2, betas=(0.5, 0.9))
+            for batch in torch.randperm(len(x))[:48].split(16):
+                mask = m.tanh() / 2 + 0.5
+                logits = model((1 - mask) * x[batch] + mask * (p.tanh() / 2 + 0.5))
+                loss = cross_entropy(logits, torch.full((16,), label)) + scan.weight * mask.sum()
+                adam.zero_grad()
+                loss.backward()
+                adam.step()
+
+    plain: dict[str, tuple[Act, str]] = {"label by label, the same steps": (label_by_label, "at least 3x")}
+    what = "Neural Cleanse, 43 labels, 3 steps, ResNet-18"
+    return compare(what, lambda: scan(model, holding), plain, repeats=min(repeats, 2))
 
 
 def pruning(repeats: int) -> list[Row]:
