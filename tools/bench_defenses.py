@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import warnings
 from typing import Any
 
 import numpy as np
@@ -99,28 +100,21 @@ def resnet18(classes: int = 10) -> nn.Module:
 
 
 def scanning_many(repeats: int) -> list[Row]:
-    """Neural Cleanse over 43 labels of a ResNet-18, three steps of 16 images for every label; both ways as long."""
-    x = torch.rand(128, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    holding = Holding(bd.ImageSet(x, torch.arange(128) % 43, tuple(map(str, range(43)))))
-    model = resnet18(43).eval().requires_grad_(False)
-    scan = NeuralCleanse(rounds=1, batches=3)
+    """Neural Cleanse over 43 labels of an untrained network for colour images, so that neither way ends early."""
+    x = torch.rand(400, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    holding = Holding(bd.ImageSet(x, torch.arange(400) % 43, tuple(map(str, range(43)))))
+    model = bd.SmallCNN(3, 43).eval().requires_grad_(False)
 
     def label_by_label() -> Any:
-        for label in range(43):
-            m = torch.full((1, 32, 32), -1.0, requires_grad=True)
-            p = torch.zeros(3, 32, 32, requires_grad=True)
-            adam = torch.optim.Adam([m, p], lr=0.2, betas=(0.5, 0.9))
-            for batch in torch.randperm(len(x))[:48].split(16):
-                mask = m.tanh() / 2 + 0.5
-                logits = model((1 - mask) * x[batch] + mask * (p.tanh() / 2 + 0.5))
-                loss = cross_entropy(logits, torch.full((16,), label)) + scan.weight * mask.sum()
-                adam.zero_grad()
-                loss.backward()
-                adam.step()
+        return [one_label(model, x, label) for label in range(43)]
 
-    plain: dict[str, tuple[Act, str]] = {"label by label, the same steps": (label_by_label, "at least 3x")}
-    what = "Neural Cleanse, 43 labels, 3 steps, ResNet-18"
-    return compare(what, lambda: scan(model, holding), plain, repeats=min(repeats, 2))
+    def ours() -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", bd.AssumptionWarning)  # an untrained network knows nothing of its images
+            return NeuralCleanse()(model, holding)
+
+    plain: dict[str, tuple[Act, str]] = {"label by label, usual settings": (label_by_label, "at least 3x")}
+    return compare("Neural Cleanse, 43 labels", ours, plain, repeats=min(repeats, 1))
 
 
 def pruning(repeats: int) -> list[Row]:
