@@ -74,8 +74,8 @@ zoo: $(FULL) ## make the capstone's networks from a secret (SALT="..." MODELS=20
 hunt: $(FULL) ## score a folder of hunt.json against that zoo (FROM=folder)
 	$(BIN)/python -m coursework hunt "$(FROM)"
 
-clean: ## remove what was built (not the environment, nor the finished cells of sweeps)
-	@test ! -d _build || find _build -mindepth 1 -maxdepth 1 ! -name sweeps -exec rm -rf {} +
+clean: ## remove what was built (not the environment, finished cells of sweeps, or marks)
+	@test ! -d _build || find _build -mindepth 1 -maxdepth 1 ! -name sweeps ! -name coursework -exec rm -rf {} +
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
