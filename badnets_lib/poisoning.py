@@ -37,7 +37,7 @@ from .data.images import (
 )
 from .data.lazy import AlteredDataset, labels_of
 from .data.own import as_labels, pair_of
-from .data.pictures import Picture, item_image
+from .data.pictures import OneImage, item_image
 from .files import write_atomically
 from .triggers import Selective, Trigger, from_spec, stamp, stamp_square_trigger, to_spec
 from .triggers.base import check_repeats, stamped_once
@@ -520,7 +520,7 @@ class PoisonPlan:
         touched = dict(zip(self.indices, wanted, strict=True))
         return AlteredDataset(dataset, y, names, touched, self._stamp_item, added=self.added, transform=transform)
 
-    def _stamp_item(self, image: Picture) -> Picture:
+    def _stamp_item(self, image: OneImage) -> OneImage:
         """One image as the plan poisons it."""
         if self.attack.selective:
             return image

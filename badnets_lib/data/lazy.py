@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Subset
 from .._progress import track
 from .images import Labels, to_unit
 from .own import as_label, as_labels, class_names, pair_of
-from .pictures import Picture, is_pil, item_image
+from .pictures import OneImage, is_pil, item_image
 
 
 class AlteredDataset(Dataset[tuple[Any, int]]):
@@ -33,7 +33,7 @@ class AlteredDataset(Dataset[tuple[Any, int]]):
         labels: Labels,
         classes: Sequence[str],
         touched: Mapping[int, int],
-        alter: Callable[[Picture], Picture],
+        alter: Callable[[OneImage], OneImage],
         *,
         added: bool = False,
         transform: Callable[[Any], Any] | None = None,

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Subset
 from .._progress import track
 from .._warnings import warn_assumption
 from .images import CHANNELS, ImageSet, Labels, Layout, StoredImages
-from .pictures import Picture, check_float, is_pil, item_image, to_tensor
+from .pictures import OneImage, check_float, is_pil, item_image, to_tensor
 
 IMAGE_KEYS = ("image", "img", "pixel_values")
 LABEL_KEYS = ("label", "labels", "fine_label")
@@ -177,7 +177,7 @@ def _channels_first(x: Tensor, layout: Layout | None) -> Tensor:
     return first
 
 
-def _items(dataset: Any) -> Iterator[tuple[Picture, Labels]]:
+def _items(dataset: Any) -> Iterator[tuple[OneImage, Labels]]:
     """Every item as one image and a row of one label."""
     if not hasattr(dataset, "__getitem__") and not hasattr(dataset, "__iter__"):
         raise TypeError(f"need a torch Dataset or DataLoader of (image, label); got {type(dataset).__name__}")

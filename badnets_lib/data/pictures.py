@@ -15,7 +15,7 @@ from ..files import DamagedFile
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Picture = Float[Tensor, "c h w"] | UInt8[Tensor, "c h w"]
+OneImage = Float[Tensor, "c h w"] | UInt8[Tensor, "c h w"]
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """PIL's name of a picture with so many channels."""
@@ -101,7 +101,7 @@ def check_float(x: Tensor) -> Tensor:
     raise ValueError(f"{seen}; {NORMALISED}" if low < 0 else seen)
 
 
-def item_image(picture: Any) -> Picture:
+def item_image(picture: Any) -> OneImage:
     """The image of one item of a data set: a PIL picture, or a tensor [C, H, W] or [H, W].
 
     Raises:
