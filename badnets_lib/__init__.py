@@ -54,6 +54,7 @@ from .triggers import (
     Checkerboard as Checkerboard,
     ColourShift as ColourShift,
     Patch as Patch,
+    Picture as Picture,
     Pixels as Pixels,
     Reflection as Reflection,
     Sinusoid as Sinusoid,

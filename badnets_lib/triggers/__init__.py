@@ -22,6 +22,7 @@ from .base import (
 from .colour import ColourShift as ColourShift
 from .overlays import Blend as Blend, Reflection as Reflection, Sinusoid as Sinusoid
 from .patterns import blur as blur, noise as noise, scene as scene
+from .picture import Picture as Picture
 from .posed_square import Pose as Pose, Sticker as Sticker
 from .registry import EVERY as EVERY, Chain as Chain, from_spec as from_spec, to_spec as to_spec
 from .squares import (

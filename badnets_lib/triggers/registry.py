@@ -10,6 +10,7 @@ from .attribute import Attribute
 from .base import Description, Trigger, describe
 from .colour import ColourShift
 from .overlays import Blend, Reflection, Sinusoid
+from .picture import Picture
 from .posed_square import Pose, Sticker
 from .squares import Checkerboard, Patch, Pixels
 from .warp import Warp
@@ -48,7 +49,7 @@ class Chain:
 
 
 EVERY: tuple[type[Any], ...] = (
-    Patch, Checkerboard, Pixels, Blend, Sinusoid, Reflection, ColourShift, Warp, Sticker, Attribute, Chain,
+    Patch, Checkerboard, Pixels, Picture, Blend, Sinusoid, Reflection, ColourShift, Warp, Sticker, Attribute, Chain,
 )  # fmt: skip
 """All trigger classes that can be saved; a new one is added here and to the contract test's examples."""
 
