@@ -90,14 +90,19 @@ def parse(text: str, name: str) -> Any:
         raise ValueError(f"this is not {name}: {error}") from error
 
 
-def misfits(record: Any) -> list[str]:
+def misfits(record: Any, at: str = "") -> list[str]:
     """What is wrong with the kinds of a record's values, each with the value's name; empty if nothing is."""
     found: list[str] = []
     for name, kind in get_type_hints(type(record)).items():
+        value = getattr(record, name)
+        place = f"{at}{name}"
+        if dataclasses.is_dataclass(kind) and isinstance(value, kind):
+            found += misfits(value, f"{place}.")
+            continue
         try:
-            _WHOLE.structure(to_plain(getattr(record, name)), kind)
+            _WHOLE.structure(value, kind)
         except WRONG as error:
-            found += _in_words(error, name)
+            found += _in_words(error, place)
     return found
 
 
@@ -113,6 +118,14 @@ def add_kind(extra: Extra) -> None:
 
 def _no_number(word: str) -> float:
     raise ValueError(f"{word} is no number in JSON")
+
+
+def _made_of(*origins: Any) -> Callable[[Any], bool]:
+    def fits(kind: Any) -> bool:
+        origin: Any = get_origin(kind)
+        return origin in origins
+
+    return fits
 
 
 def _expect(fits: bool, wanted: str, value: Any) -> None:
@@ -174,7 +187,8 @@ def _is_named(kind: Any) -> bool:
 
 
 def _named(converter: Converter, value: Any, kind: Any) -> Any:
-    return kind(*_list(converter, value, tuple[tuple(get_type_hints(kind).values())]))
+    kinds: Any = tuple(get_type_hints(kind).values())
+    return kind(*_list(converter, value, tuple[kinds]))
 
 
 def _table(converter: Converter, value: Any, kind: Any) -> Any:
@@ -199,6 +213,8 @@ def _either(converter: Converter, value: Any, kind: Any) -> Any:
 
 
 def _record(whole: Build, required: frozenset[str], value: Any, kind: Any) -> Any:
+    if isinstance(value, kind):  # a record that was built already has been checked
+        return value
     _expect(isinstance(value, Mapping), "an object with keys", value)
     missing = sorted(required - set(value))
     if missing:
@@ -219,13 +235,13 @@ def _converter(*, defaults: bool) -> Converter:
     kinds: dict[Any, Build] = {str: _text, bool: _flag, int: _whole_number, float: _number}
     for kind, build in kinds.items():
         made.register_structure_hook(kind, build)
-    made.register_structure_hook_func(lambda kind: get_origin(kind) is Literal, _choice)
-    made.register_structure_hook_func(lambda kind: get_origin(kind) is tuple, partial(_list, made))
+    made.register_structure_hook_func(_made_of(Literal), _choice)
+    made.register_structure_hook_func(_made_of(tuple), partial(_list, made))
     made.register_structure_hook_func(_is_named, partial(_named, made))
-    made.register_structure_hook_func(lambda kind: get_origin(kind) in (dict, Mapping), partial(_table, made))
-    made.register_structure_hook_func(lambda kind: get_origin(kind) in (Union, UnionType), partial(_either, made))
+    made.register_structure_hook_func(_made_of(dict, Mapping), partial(_table, made))
+    made.register_structure_hook_func(_made_of(Union, UnionType), partial(_either, made))
     made.register_structure_hook_func(_is_tensor, _tensor)
-    made.register_unstructure_hook(Tensor, Tensor.tolist)
+    made.register_unstructure_hook_func(_is_tensor, lambda tensor: tensor.tolist())
 
     def record(kind: Any) -> Build:
         items = [each for each in dataclasses.fields(kind) if each.init]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from html import escape
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -119,7 +119,7 @@ class Report:
 
     def __post_init__(self) -> None:
         _freeze(self, "backdoored", "clean_twin")
-        gaps = _blanks(_codec.to_plain(self), "")
+        gaps = _blanks(self)
         if gaps:
             raise ValueError(f"the report is incomplete; please fill in: {', '.join(gaps)}")
         wrong = _codec.misfits(self)
@@ -255,10 +255,10 @@ def _freeze(record: Any, *names: str) -> None:
             object.__setattr__(record, name, tuple(getattr(record, name)))
 
 
-def _blanks(value: Any, name: str) -> list[str]:
-    """Names of what is empty inside plain data: no value, a text of spaces, a list without entries."""
-    if isinstance(value, dict):
-        return [gap for key, part in value.items() for gap in _blanks(part, f"{name}.{key}".removeprefix("."))]
+def _blanks(value: Any, name: str = "") -> list[str]:
+    """Names of what is empty inside a record: no value, a text of spaces, a list without entries."""
+    if is_dataclass(value):
+        return [gap for key, part in vars(value).items() for gap in _blanks(part, f"{name}.{key}".removeprefix("."))]
     if isinstance(value, list | tuple):
         empty = not value or any(_blanks(part, name) for part in value)
     else:

@@ -54,7 +54,7 @@ def register(cls: Class) -> Class:
     """
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and _frozen(cls)):
         raise TypeError(f"only a frozen dataclass can be registered, as its fields are what is saved; got {cls!r}")
-    if not callable(getattr(cls, "__call__", None)):  # noqa: B004 - a class itself is always callable
+    if not any("__call__" in vars(base) for base in cls.__mro__):
         raise TypeError(f"{cls.__name__} has no __call__(self, x); a trigger takes images and gives new ones")
     try:
         get_type_hints(cls)
