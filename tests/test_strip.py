@@ -129,7 +129,7 @@ def test_logits_are_announced():
 
 def test_a_network_that_answers_with_probabilities_is_announced(holding):
     """Their softmax is nearly flat, so that every input looks alike."""
-    with pytest.warns(AssumptionWarning, match="strip-on-logits"):
+    with pytest.warns(AssumptionWarning, match="probabilities-instead-of-logits"):
         Strip(overlays=5, false_rejection=0.05).fit(nn.Sequential(copy.deepcopy(Planted()), nn.Softmax(1)), holding)
 
 

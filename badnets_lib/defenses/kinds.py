@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from torch import nn
 
@@ -40,12 +40,12 @@ class ModelScan(Defense, ABC):
         """One index and one reversed trigger for every label."""
 
 
-class Screening(Protocol):
+class Screening(ABC):
     """A fitted run-time filter."""
 
+    @abstractmethod
     def __call__(self, x: StoredImages) -> Screen:
         """One verdict for every input."""
-        ...
 
 
 class InputFilter(Defense, ABC):

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from .._progress import track
 from ..counts import Proportion
-from ..data.images import Images, Mask, StoredImages, check_images
+from ..data.images import Images, StoredImages, check_images
 from ..models.inference import predict
 from ._copies import frozen_copy
 from ._trigger_search import TriggerSearch
@@ -163,7 +163,7 @@ class NeuralCleanse(ModelScan):
 
     def _search(
         self, network: nn.Module, x: StoredImages, classes: int
-    ) -> tuple[Tensor, Tensor, tuple[Proportion, ...], Mask]:
+    ) -> tuple[Tensor, Tensor, tuple[Proportion, ...], Bool[Tensor, " k"]]:
         """Masks, patterns, how often they work, and which labels were reached; some labels at a time."""
         at_once = self.labels_at_once or images_at_once(x, most=classes, pixels=PIXELS // self.batch_size)
         found: list[tuple[Tensor, Tensor, Proportion, bool]] = []
@@ -178,7 +178,7 @@ class NeuralCleanse(ModelScan):
         return torch.stack(masks).cpu(), torch.stack(patterns).cpu(), success, torch.tensor(reached)
 
     def judge(
-        self, norms: Float[Tensor, " k"], reached: Mask | None = None
+        self, norms: Float[Tensor, " k"], reached: Bool[Tensor, " k"] | None = None
     ) -> tuple[Float[Tensor, " k"], tuple[int, ...]]:
         """(anomaly index of every label, flagged labels) from the masks' norms.
 
@@ -203,7 +203,7 @@ LEAST = 3
 """Of fewer labels none can be called an outlier."""
 
 
-def anomaly_index(sizes: Float[Tensor, " k"], known: Mask | None = None) -> Float[Tensor, " k"]:
+def anomaly_index(sizes: Float[Tensor, " k"], known: Bool[Tensor, " k"] | None = None) -> Float[Tensor, " k"]:
     """How far each size lies *below* the median, in units of 1.4826 median absolute deviations.
 
     One-sided: a label that is hard to reach has a negative index and is never suspicious.

@@ -27,7 +27,7 @@ from .assumptions import (
     check_threshold,
 )
 from .features import images_at_once
-from .kinds import InputFilter
+from .kinds import InputFilter, Screening
 from .knowledge import Holding
 from .verdicts import Screen
 
@@ -116,7 +116,7 @@ class Strip(InputFilter):
 
 
 @dataclass(frozen=True, eq=False)
-class FittedStrip:
+class FittedStrip(Screening):
     """A run-time filter: called with images, it refuses those whose answers are too sure.
 
     Attributes:
