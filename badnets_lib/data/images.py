@@ -70,7 +70,7 @@ def to_unit(x: StoredImages) -> Images:
     return x.float().div_(255) if x.dtype == torch.uint8 else x
 
 
-def stored_like(x: Images, stored: StoredImages) -> StoredImages:
+def stored_like(x: Images, stored: Tensor) -> StoredImages:
     """Images in [0, 1] in the dtype in which another set keeps its own; uint8 is rounded to the nearest level."""
     return (x * 255).round().to(torch.uint8) if stored.dtype == torch.uint8 else x.to(stored.dtype)
 
