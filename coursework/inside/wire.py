@@ -188,5 +188,6 @@ TRUSTED: Records = UNTRUSTED | {
     ),
     "trigger": (EVERY, to_spec, from_spec),
     "goal": ((bd.Goal,), asdict, lambda fields: bd.Goal(**fields)),
+    "attack": ((bd.Attack,), lambda attack: [attack.trigger, attack.goal], lambda parts: bd.Attack(*parts)),
     "plan": ((bd.PoisonPlan,), bd.PoisonPlan.to_json, bd.PoisonPlan.from_json),
 }  # fmt: skip
