@@ -66,6 +66,7 @@ from .triggers import (
 if TYPE_CHECKING:
     from . import (
         attacks as attacks,
+        auditing as auditing,
         data as data,
         defenses as defenses,
         evaluation as evaluation,
@@ -74,11 +75,16 @@ if TYPE_CHECKING:
         study as study,
         triggers as triggers,
     )
+    from .auditing import Audit as Audit, audit as audit
     from .display import plots as plots, tables as tables, widgets as widgets
     from .study import results as results, sweeps as sweeps
 
+LAZY = {"Audit": ".auditing", "audit": ".auditing"}
+"""Attributes that live in a room which is imported when they are first used."""
+
 ROOMS = {
     "attacks": ".attacks",
+    "auditing": ".auditing",
     "defenses": ".defenses",
     "plots": ".display.plots",
     "results": ".study.results",
@@ -93,8 +99,10 @@ ROOMS = {
 def __getattr__(name: str) -> Any:
     if name in ROOMS:
         return importlib.import_module(ROOMS[name], __name__)
+    if name in LAZY:
+        return getattr(importlib.import_module(LAZY[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *ROOMS})
+    return sorted({*globals(), *LAZY, *ROOMS})
