@@ -12,7 +12,7 @@ from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
-from badnets_lib import _warnings, Attack, Goal, ImageSet, Patch, SmallCNN, TrainConfig
+from badnets_lib import Attack, Goal, ImageSet, Patch, SmallCNN, TrainConfig, _warnings
 from badnets_lib.defenses import (
     ActivationClustering,
     AssumptionWarning,
@@ -26,7 +26,7 @@ from badnets_lib.defenses import (
 )
 from badnets_lib.defenses.activation_clustering import whitened
 from badnets_lib.defenses.clusters import separation, silhouette, two_means
-from badnets_lib.defenses.features import EXACT, features_of, images_at_once, principal
+from badnets_lib.defenses.features import features_of, principal
 from badnets_lib.defenses.spectral_signatures import outlying
 from badnets_lib.evaluation.scores import Proportion, Scorecard
 
