@@ -186,7 +186,8 @@ def accuracies(seeds: int) -> list[str]:
             ours.append(bd.clean_accuracy(bd.train(train, config, model=make).model, test))
             torch.manual_seed(seed)
             bare.append(bd.clean_accuracy(plain_epochs(make(), in_memory(train), 3, steps), test))
-        lines.append(f"{make.__name__}, 3 epochs, seeds 0 to {seeds - 1}: ours {by_seed(ours)}, bare loop {by_seed(bare)}")
+        told = f"ours {by_seed(ours)}, bare loop {by_seed(bare)}"
+        lines.append(f"{make.__name__}, 3 epochs, seeds 0 to {seeds - 1}: {told}")
     return lines
 
 
