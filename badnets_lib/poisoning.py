@@ -8,9 +8,8 @@ poisoning: it poisons one training set, and goes to JSON and back.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from operator import index
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import _codec
 from ._warnings import warn_assumption
 from .data.images import (
     CHUNK,
@@ -39,7 +39,7 @@ from .data.lazy import AlteredDataset, labels_of
 from .data.own import as_labels, pair_of
 from .data.pictures import OneImage, item_image
 from .files import write_atomically
-from .triggers import Selective, Trigger, from_spec, stamp, stamp_square_trigger, to_spec
+from .triggers import Selective, Trigger, stamp, stamp_square_trigger
 from .triggers.base import check_repeats, stamped_once
 
 Sampling = Literal["uniform", "per-class"]
@@ -556,36 +556,21 @@ class PoisonPlan:
             )
 
     def to_json(self) -> str:
-        """The plan as text: trigger, goal, index list, fingerprints, seed, sampling rule."""
-        plain: dict[str, Any] = {
-            "trigger": to_spec(self.attack.trigger),
-            "goal": asdict(self.attack.goal),
-            "indices": list(self.indices),
-            "size": self.size,
-            "labels": self.labels,
-            "fingerprint": self.fingerprint,
-            "seed": self.seed,
-            "sampling": self.sampling,
-            "added": self.added,
-        }
-        return json.dumps(plain, sort_keys=True)
+        """The plan as text: attack (trigger and goal), index list, fingerprints, seed, sampling rule.
+
+        Raises:
+            TypeError: The trigger cannot be saved: see `triggers.register`.
+        """
+        return _codec.to_json(self, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> PoisonPlan:
         """Rebuild a plan from `to_json`'s text.
 
         Raises:
-            ValueError: The text is not a plan.
+            ValueError: The text is not a plan: an item is missing, unknown or of another kind.
         """
-        try:
-            plain = json.loads(text)
-            wrong = [name for name, kind in _KINDS.items() if not isinstance(plain[name], kind)]
-            if wrong:
-                raise TypeError(f"wrong kind of {', '.join(wrong)}")
-            attack = Attack(from_spec(plain.pop("trigger")), Goal(**plain.pop("goal")))
-            return cls(attack, tuple(plain.pop("indices")), **plain)
-        except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"this text is not a poison plan: {type(error).__name__} {error}") from error
+        return _codec.from_json(cls, text, "a poison plan")
 
     def save(self, path: Path | str) -> Path:
         """Write `to_json` to a file, whole or not at all."""
@@ -595,13 +580,6 @@ class PoisonPlan:
     def load(cls, path: Path | str) -> PoisonPlan:
         """Read a plan that `save` wrote."""
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
-
-
-_KINDS: dict[str, Any] = {
-    "trigger": dict, "goal": dict, "indices": list, "size": int, "labels": str,
-    "fingerprint": str | None, "seed": int, "sampling": str, "added": bool,
-}  # fmt: skip
-"""What a plan's JSON holds."""
 
 
 def draw_indices(

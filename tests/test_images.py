@@ -225,7 +225,9 @@ def test_the_fingerprint_knows_the_class_names(tiny):
 
 
 def test_images_divided_twice_are_noticed_where_they_come_in(tiny):
-    with pytest.warns(AssumptionWarning, match="brightest pixel is 0.0039.*divided by 255 twice.*#divided-twice") as seen:
+    with pytest.warns(
+        AssumptionWarning, match="brightest pixel is 0.0039.*divided by 255 twice.*#divided-twice"
+    ) as seen:
         data = ImageSet(tiny.x / tiny.x.max() / 255, tiny.y, tiny.classes)
     assert len(seen) == 1
     with warnings.catch_warnings():

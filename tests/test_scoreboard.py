@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from badnets_lib import Patch, Proportion, SmallCNN
-from badnets_lib.study.experiments import attacks, detection, families, removal, resistance, scans, scoreboard, screening
+from badnets_lib.study.experiments import (
+    attacks,
+    detection,
+    families,
+    removal,
+    resistance,
+    scans,
+    scoreboard,
+    screening,
+)
 from badnets_lib.stacks import side_by_side
 
 pytestmark = pytest.mark.filterwarnings("ignore::badnets_lib.defenses.AssumptionWarning")

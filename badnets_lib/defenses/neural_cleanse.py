@@ -19,11 +19,13 @@ from torch.nn.functional import cross_entropy
 from .._progress import track
 from ..data.images import Images, check_images
 from ..models.training import channels_last
+from ..triggers import register
 from .assumptions import check_enough_trusted
 from .knowledge import Holding
 from .verdicts import Scan
 
 
+@register
 @dataclass(frozen=True, eq=False)
 class Reversed:
     """A trigger as Neural Cleanse finds it: A(x) = (1 - mask) x + mask pattern.
