@@ -121,17 +121,6 @@ def _is_trigger(kind: Any) -> bool:
 
 _codec.add_kind(_codec.Extra(_is_trigger, to_spec, lambda spec, _: from_spec(spec)))
 for _cls in (
-    Patch,
-    Checkerboard,
-    Pixels,
-    Picture,
-    Blend,
-    Sinusoid,
-    Reflection,
-    ColourShift,
-    Warp,
-    Sticker,
-    Attribute,
-    Chain,
-):
+    Patch, Checkerboard, Pixels, Picture, Blend, Sinusoid, Reflection, ColourShift, Warp, Sticker, Attribute, Chain
+):  # fmt: skip
     register(_cls)
