@@ -260,7 +260,7 @@ def test_items_that_do_not_fit_are_refused(unchecked, dataset, message):
 
 
 @pytest.mark.parametrize(("dataset", "message"), [
-    (Items(photos(), lambda x: x.numpy()), "PIL picture or a tensor; got ndarray; use ImageSet.from_arrays with layout"),
+    (Items(photos(), lambda x: x.numpy()), "or a tensor; got ndarray; use ImageSet.from_arrays with layout"),
     ([(pixels()[0], 1, 5)], r"must be a pair \(image, label\); got tuple of 3"),
     ([pixels()[0]], "must be a pair .*; got Tensor"),
     ([{"img": pixels()[0]}], "an item needs an image and a label; got columns img"),
