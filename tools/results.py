@@ -24,7 +24,7 @@ from project import ROOT
 
 from badnets_lib import load
 from badnets_lib.counts import Difference, Proportion
-from badnets_lib.data.loading import DataUnavailable
+from badnets_lib.data.downloads import DataUnavailable
 from badnets_lib.files import write_atomically
 from badnets_lib.models.training import pick_device
 from badnets_lib.study import experiments
