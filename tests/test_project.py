@@ -153,11 +153,3 @@ def test_the_mathematics_style_fits_its_script() -> None:
     assert f'"{katex.katex_version}"' in read("chapters/_static/katex/katex.min.css")
     fonts = set(re.findall(r"fonts/[\w-]+\.\w+", read("chapters/_static/katex/katex.min.css")))
     assert fonts == {f"fonts/{p.name}" for p in (CHAPTERS / "_static/katex/fonts").iterdir()}
-
-
-def test_every_warning_of_a_defense_has_a_section_on_its_page() -> None:
-    anchors = set(re.findall(r'"([a-z]+(?:-[a-z]+)+)"\)', read("badnets_lib/defenses/guards.py")))
-    sections = {
-        line[3:].lower().replace(" ", "-") for line in read("chapters/assumptions.md").splitlines() if line[:3] == "## "
-    }
-    assert anchors == sections
