@@ -19,6 +19,7 @@ from .._progress import track
 from ..counts import Proportion
 from ..data.images import Images, StoredImages, check_images
 from ..models.inference import predict
+from ..triggers import register
 from ._copies import frozen_copy
 from ._trigger_search import TriggerSearch
 from .assumptions import (
@@ -44,6 +45,7 @@ PIXELS = 2**18
 """Most pixels in a step, of all labels together, unless somebody says otherwise: 16 labels at 32x32, 1 at 224x224."""
 
 
+@register
 @dataclass(frozen=True, eq=False)
 class Reversed:
     """A trigger as Neural Cleanse finds it: A(x) = (1 - mask) x + mask pattern.
