@@ -149,7 +149,7 @@ SURVIVES_BLENDING = Assumption(
 REFUSES_NOTHING = Assumption(
     "the entropies of trusted images are spread like a normal distribution above 0",
     "the threshold lies where no input can fall, and everything passes",
-    "the threshold is 0 bits or less, or no trusted image lies below it though 3 or more should",
+    "the threshold is 0 bits, or as good as 0, or less; or no trusted image lies below it though 3 or more should",
     "a-threshold-that-refuses-nothing",
 )
 ENTROPY_OF_LOGITS = Assumption(
@@ -294,6 +294,10 @@ def check_spread(sizes: Float[Tensor, " k"], deviation: float) -> None:
         NO_SPREAD.warn("more than half of the norms are equal: their deviation is 0, and no label has an index")
 
 
+ROUNDING = 1e-6
+"""Bits of entropy that a rounding error makes: a threshold no larger than this tells nothing apart."""
+
+
 def check_threshold(threshold: float, trusted: Float[Tensor, " t"], rate: float) -> None:
     """Warn if a run-time filter can refuse nothing: entropies are never negative.
 
@@ -304,8 +308,8 @@ def check_threshold(threshold: float, trusted: Float[Tensor, " t"], rate: float)
     """
     own = float(trusted.quantile(rate))
     advice = f"the {rate:g} quantile of the trusted entropies themselves is {own:.3g} bits (rule='empirical')"
-    if threshold <= 0:
-        advice = advice if own > 0 else "the answers to many trusted images are as sure as those to a trigger"
+    if threshold <= ROUNDING:
+        advice = advice if own > ROUNDING else "the answers to many trusted images are as sure as those to a trigger"
         REFUSES_NOTHING.warn(f"the threshold of {threshold:.3g} bits refuses nothing, entropies start at 0; {advice}")
     elif rate * len(trusted) >= 3 and not bool((trusted < threshold).any()):
         REFUSES_NOTHING.warn(f"the threshold of {threshold:.3g} bits lies below every trusted image; {advice}")
