@@ -10,7 +10,7 @@ import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -21,7 +21,7 @@ from ..counts import Proportion
 from ..data.images import Images, ImageSet, Labels
 from ..models.inference import place, placement
 from ..models.training import batches as split, train
-from .assumptions import check_enough_trusted
+from .assumptions import FEW_TRUSTED, LOW_ACCURACY, ONE_SHIFT, PROBABILITIES, Assumption, check_enough_trusted
 from .fine_tuning import FineTuning
 from .kinds import Removal
 from .knowledge import Holding
@@ -50,6 +50,13 @@ class AdversarialUnlearning(Removal):
     weight learns how it moves the worst shift, is left out, and images without the shift are learnt beside
     those with it: a trial without them, on a small network, cost a third of the clean accuracy.
     """
+
+    assumptions: ClassVar[tuple[Assumption, ...]] = (
+        ONE_SHIFT,
+        FEW_TRUSTED,
+        PROBABILITIES,
+        LOW_ACCURACY,
+    )
 
     radius: float = 3.0
     steps: int = 10

@@ -11,6 +11,7 @@ import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -19,7 +20,15 @@ from torch import Tensor, nn
 from ..counts import Proportion
 from ..data.images import Images, ImageSet
 from ..models.inference import place, placement
-from .assumptions import check_enough_trusted
+from .assumptions import (
+    CLEAN_TRAINING,
+    FEW_TRUSTED,
+    LOW_ACCURACY,
+    PROBABILITIES,
+    QUIET_CHANNELS,
+    Assumption,
+    check_enough_trusted,
+)
 from .fine_tuning import FineTuning
 from .kinds import Removal
 from .knowledge import Holding
@@ -39,6 +48,14 @@ class FinePruning(Removal):
     Raises:
         ValueError: The drop is out of range.
     """
+
+    assumptions: ClassVar[tuple[Assumption, ...]] = (
+        QUIET_CHANNELS,
+        CLEAN_TRAINING,
+        FEW_TRUSTED,
+        PROBABILITIES,
+        LOW_ACCURACY,
+    )
 
     drop: float = 0.04
     tuning: FineTuning | None = field(default_factory=FineTuning)
