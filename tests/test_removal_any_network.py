@@ -1,4 +1,4 @@
-"""Removals and robust trainings on networks that are none of the book's: what they report is true of what they return."""
+"""Removals and robust trainings on networks that readers bring: what they report is true of what they return."""
 
 import copy
 import warnings
@@ -198,7 +198,7 @@ class Forked(nn.Module):
 @pytest.mark.parametrize(("make", "behind", "silent"), [
     (Functional, "conv2", "by weights"),
     (Forked, "norm", "by a hook"),  # batch norm without scale and shift says something even about zeros
-    (lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.Sigmoid(), nn.Conv2d(6, CLASSES, 3), nn.Flatten(2), Mean()), "0", "by weights"),
+    (lambda: AllConvolutions(), "0", "by weights"),
 ])  # fmt: skip
 def test_networks_that_look_harmless(make, behind, silent):
     torch.manual_seed(0)
@@ -214,9 +214,14 @@ def test_networks_that_look_harmless(make, behind, silent):
     assert clean_accuracy(repair.model, holding.trusted) == repair.history[-1]["after pruning"]
 
 
-class Mean(nn.Module):
+class AllConvolutions(nn.Sequential):
+    """The last convolution gives the logits; before it an activation that does not answer zero with zero."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 6, 3), nn.Sigmoid(), nn.Conv2d(6, CLASSES, 3), nn.Flatten(2))
+
     def forward(self, x: Any) -> Any:
-        return x.mean(2)
+        return super().forward(x).mean(2)
 
 
 @quiet
@@ -332,7 +337,7 @@ class Probabilities(nn.Module):
 
 def test_a_softmax_at_the_end_is_noticed():
     for removal in (TUNING, Unlearning(PATCH, tuning=TUNING)):
-        assert "strip-on-logits" in warned(removal, Probabilities(), holding_for(Probabilities(), 16))
+        assert "probabilities-instead-of-logits" in warned(removal, Probabilities(), holding_for(Probabilities(), 16))
     for training in (CutMix(network=Probabilities), AntiBackdoor(0.1, early=1, unlearn=1, network=Probabilities)):
         with pytest.warns(AssumptionWarning, match="probabilities, not logits"):
             training(images(), CONFIG)

@@ -8,19 +8,18 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from .._warnings import warn_assumption
 from ..counts import Proportion
 from ..data.images import ImageSet
-from ..models.inference import check_network, check_outputs, placement, predict
+from ..models.inference import check_network, placement, predict
 from ..models.training import Epoch, Loss, TrainConfig, classification, train
-from .assumptions import check_enough_trusted, check_logits
+from .assumptions import FEW_TRUSTED, LOW_ACCURACY, PROBABILITIES, REPAIR_COSTS, check_answers, check_enough_trusted
 from .knowledge import Holding, check_holding
+
+EVERY = (FEW_TRUSTED, PROBABILITIES, LOW_ACCURACY, REPAIR_COSTS)
+"""What every removal that trains takes for granted."""
 
 ENOUGH = 100
 """With fewer trusted images than this, a repair is not to be believed."""
-
-KNOWN = 0.6
-"""A network that is right about fewer of the trusted images is not given images as it was trained on them."""
 
 COST = 0.2
 """A repair during which so much trusted accuracy is lost forgets the network it was given."""
@@ -46,15 +45,9 @@ def begin(model: nn.Module, holding: Holding, what: str) -> tuple[ImageSet, Prop
     check_network(model)
     trusted = check_holding(holding).need(2, what)
     check_enough_trusted(len(trusted), ENOUGH, what)
-    logits = check_outputs(predict(model, trusted.x), len(trusted.classes))
-    check_logits(logits)
+    logits = predict(model, trusted.x)
+    check_answers(logits, trusted.y, len(trusted.classes))
     right = Proportion.of(logits.argmax(1) == trusted.y.cpu())
-    if right.value < KNOWN:
-        warn_assumption(
-            f"the network is right about {right} of the trusted images: does it lack its normalisation (Normalized), "
-            "or are its classes in another order?",
-            "far-too-low-accuracy",
-        )
     return trusted, right
 
 
@@ -99,8 +92,7 @@ def check_cost(before: Proportion, epochs: Sequence[Epoch]) -> None:
     """
     lowest = min((epoch.watched["trusted"] for epoch in epochs), key=lambda count: count.value, default=before)
     if before.value - lowest.value > COST:
-        warn_assumption(
+        REPAIR_COSTS.warn(
             f"trusted accuracy fell from {before.value:.1%} to {lowest.value:.1%} during the repair: the network "
-            "forgets what it knew and learns the trusted images instead; lower lr",
-            "repair-costs-accuracy",
+            "forgets what it knew and learns the trusted images instead; lower lr"
         )

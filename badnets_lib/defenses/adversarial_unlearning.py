@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -20,14 +20,16 @@ from ..counts import Proportion
 from ..data.images import Images, ImageSet, Labels, StoredImages
 from ..models.inference import BATCH, evaluating, logits_of, place, placement
 from ..models.training import batches as split
-from ._repairs import begin, check_cost, retrained
+from ._repairs import EVERY, begin, check_cost, retrained
+from .assumptions import SHORT_SHIFT, Assumption
 from .fine_tuning import FineTuning, as_history
+from .kinds import Removal
 from .knowledge import Holding
 from .verdicts import Repair
 
 
 @dataclass(frozen=True)
-class AdversarialUnlearning:
+class AdversarialUnlearning(Removal):
     """Before every epoch find the shift that hurts most; then learn the true labels with it and without it.
 
     Args:
@@ -49,6 +51,8 @@ class AdversarialUnlearning:
     left out, and images without the shift are learnt beside those with it: a trial without them, on a small network,
     cost a third of the clean accuracy.
     """
+
+    assumptions: ClassVar[tuple[Assumption, ...]] = (*EVERY, SHORT_SHIFT)
 
     radius: float = 3.0
     steps: int = 10

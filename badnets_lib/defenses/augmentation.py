@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +13,13 @@ from torch.nn.functional import cross_entropy
 from ..data.images import Images, ImageSet, Labels
 from ..models.inference import BATCH, logits_of, predict
 from ..models.training import NetworkSource, TrainConfig, train
-from .assumptions import check_logits
+from .assumptions import CUT_OFF, PROBABILITIES, Assumption, check_logits
+from .kinds import RobustTraining
 from .verdicts import Repair, network_in_words, settings_in_words
 
 
 @dataclass(frozen=True)
-class CutMix:
+class CutMix(RobustTraining):
     """Train on images of which a random box comes from another image, with labels mixed by area.
 
     Args:
@@ -32,6 +34,8 @@ class CutMix:
             Accuracy Tradeoff, 2020. arXiv:2011.09527.
         Yun et al., CutMix, 2019. arXiv:1905.04899.
     """
+
+    assumptions: ClassVar[tuple[Assumption, ...]] = (PROBABILITIES, CUT_OFF)
 
     mixed: float = 1.0
     network: NetworkSource | None = field(default=None, repr=False)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import nn
 
 from ..counts import Proportion
 from ..models.inference import correct
-from ._repairs import begin, check_cost
+from ._repairs import EVERY, begin, check_cost
+from .assumptions import DORMANT_CHANNELS, Assumption
 from .channels import Channels, is_silenced
 from .fine_tuning import FineTuning
+from .kinds import Removal
 from .knowledge import Holding
 from .verdicts import Repair
 
 
 @dataclass(frozen=True)
-class FinePruning:
+class FinePruning(Removal):
     """Prune a convolution's channels, most dormant first, while trusted accuracy holds; then fine-tune.
 
     How far to prune is decided on the trusted images and on nothing else. Pruned channels stay silent while the rest
@@ -40,6 +43,8 @@ class FinePruning:
     Differs from the authors' code: the paper sorts by "average activation" in the last convolutional layer, which is
     what is done here, on the activations before pooling. The code averages them after the max pooling that follows.
     """
+
+    assumptions: ClassVar[tuple[Assumption, ...]] = (*EVERY, DORMANT_CHANNELS)
 
     drop: float = 0.04
     tuning: FineTuning | None = field(default_factory=FineTuning)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import nn
 
@@ -12,14 +12,16 @@ from ..data.images import ImageSet
 from ..models.adaptation import frozen
 from ..models.inference import placement
 from ..models.training import Epoch, TrainConfig
-from ._repairs import begin, check_cost, retrained
+from ._repairs import EVERY, begin, check_cost, retrained
+from .assumptions import Assumption
 from .channels import layers_with_weights
+from .kinds import Removal
 from .knowledge import Holding
 from .verdicts import Repair
 
 
 @dataclass(frozen=True)
-class FineTuning:
+class FineTuning(Removal):
     """Go on training a copy of the network on trusted images alone.
 
     How strong it is depends on the learning rate, the number of epochs and which layers learn: see `STRENGTHS`.
@@ -42,6 +44,8 @@ class FineTuning:
         Liu, Dolan-Gavitt, Garg, Fine-Pruning, 2018, section 4, on why fine-tuning alone may leave a backdoor
             as it is. arXiv:1805.12185.
     """
+
+    assumptions: ClassVar[tuple[Assumption, ...]] = EVERY
 
     epochs: int = 10
     lr: float = 0.005
