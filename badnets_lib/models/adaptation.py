@@ -25,12 +25,32 @@ from .networks import build
 from .training import TrainConfig, pick_device, run_epochs, seeded
 
 
-class HeldNorm(nn.BatchNorm2d):
+class _Held:
     """Batch norm that keeps to its running statistics while the network round it trains."""
 
-    def train(self, mode: bool = True) -> HeldNorm:
+    def train(self, mode: bool = True) -> Any:
         """Stay in evaluation mode, whatever `mode` says."""
-        return super().train(False)
+        return super().train(False)  # type: ignore[misc]
+
+
+class _HeldNorm1d(_Held, nn.BatchNorm1d):
+    pass
+
+
+class _HeldNorm2d(_Held, nn.BatchNorm2d):
+    pass
+
+
+class _HeldNorm3d(_Held, nn.BatchNorm3d):
+    pass
+
+
+HELD: dict[type[nn.Module], type[nn.Module]] = {
+    nn.BatchNorm1d: _HeldNorm1d,
+    nn.BatchNorm2d: _HeldNorm2d,
+    nn.BatchNorm3d: _HeldNorm3d,
+}
+"""For each batch norm the one that holds its statistics."""
 
 
 def frozen(model: nn.Module, *, train: Sequence[str] | None = None, hold_statistics: bool = True) -> nn.Module:
@@ -55,20 +75,11 @@ def frozen(model: nn.Module, *, train: Sequence[str] | None = None, hold_statist
         for weight in chosen:
             weight.requires_grad_(True)
     if hold_statistics:
-        _hold(network)
+        for layer in network.modules():
+            layer.__class__ = HELD.get(type(layer), type(layer))
+            if isinstance(layer, _Held):
+                layer.train(False)
     return network
-
-
-def _hold(model: nn.Module) -> None:
-    for name, layer in model.named_children():
-        if type(layer) is nn.BatchNorm2d:
-            held = HeldNorm(layer.num_features, layer.eps, layer.momentum, layer.affine)
-            held.load_state_dict(layer.state_dict())
-            for mine, theirs in zip(held.parameters(), layer.parameters(), strict=True):
-                mine.requires_grad_(theirs.requires_grad)
-            setattr(model, name, held.to(layer.weight.device))
-        else:
-            _hold(layer)
 
 
 def with_new_head(model: nn.Module, classes: int, *, seed: int = 0) -> nn.Module:
