@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from .._progress import track
 from ..data.images import Images, check_images
-from ..models.training import channels_last
+from ..models.inference import channels_last
 from .assumptions import check_enough_trusted
 from .knowledge import Holding
 from .verdicts import Scan

@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..data.images import Images, check_images
 from ..models.inference import predict
-from ..models.training import channels_last
+from ..models.inference import channels_last
 from .assumptions import check_enough_trusted, check_logits, check_probabilities
 from .features import home
 from .knowledge import Holding
