@@ -92,24 +92,6 @@ def bubblewrap():
 
 
 @pytest.fixture
-def on_a_gpu(monkeypatch):
-    """Decide as if this machine's CPU were a GPU; return the sizes of the stacks trained."""
-    from badnets_lib import stacks
-    from badnets_lib.study import sweeps
-
-    sizes, whole = [], stacks.train_stack
-
-    def spy(fits, **settings):
-        sizes.append(len(fits))
-        return whole(fits, **settings)
-
-    for module in (stacks, sweeps):
-        monkeypatch.setattr(module, "pays", lambda device: True)
-    monkeypatch.setattr(stacks, "train_stack", spy)
-    return sizes
-
-
-@pytest.fixture
 def unchecked():
     """The functions as a reader calls them: bad shapes reach the library's own errors."""
     jaxtyping.config.update("jaxtyping_disable", True)
