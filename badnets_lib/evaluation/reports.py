@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass
-from html import escape
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,6 +17,7 @@ from ..counts import Proportion
 from ..files import write_atomically
 from ..poisoning import PoisonPlan
 from ..triggers import Description, describe
+from .rendering import html_table, markdown_table
 from .scores import Scorecard, pooled
 
 Regime = Literal["together", "staged"]
@@ -200,19 +200,10 @@ class Report:
 
     def to_markdown(self) -> str:
         """The report as a Markdown table."""
-        table = "\n".join(f"| {group} | {item} | {_cell(answer)} |" for group, item, answer in self.rows())
-        return f"**{_cell(self.title)}**\n\n| Group | Item | Answer |\n|---|---|---|\n{table}\n"
+        return markdown_table(self.title, self.rows())
 
     def _repr_html_(self) -> str:
-        body, last = [], ""
-        for group, item, answer in self.rows():
-            name = escape(group) if group != last else ""
-            body.append(f"<tr><th scope='row'>{name}</th><td>{escape(item)}</td><td>{escape(answer)}</td></tr>")
-            last = group
-        head = "<thead><tr><th>Group</th><th>Item</th><th>Answer</th></tr></thead>"
-        return (
-            f"<table class='report'><caption>{escape(self.title)}</caption>{head}<tbody>{''.join(body)}</tbody></table>"
-        )
+        return html_table(self.title, self.rows())
 
     def to_json(self) -> str:
         """The report as JSON text that follows the schema."""
@@ -276,9 +267,3 @@ def _sampling(plan: PoisonPlan) -> str:
     how = "added as copies" if plan.added else "replacing the originals"
     table = "" if len(goal.targets) == 1 else f", label table {goal.table}"
     return f"{rule[plan.sampling]}, {how}, seed {plan.seed}{table}; index list in the plan"
-
-
-def _cell(text: str) -> str:
-    """Text as one line of Markdown that neither ends a table's cell nor brings HTML of its own."""
-    line = " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
-    return escape(line, quote=False)

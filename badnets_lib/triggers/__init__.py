@@ -23,6 +23,7 @@ from .chain import Chain as Chain
 from .colour import ColourShift as ColourShift
 from .overlays import Blend as Blend, Reflection as Reflection, Sinusoid as Sinusoid
 from .patterns import blur as blur, noise as noise, scene as scene
+from .picture import Picture as Picture
 from .posed_square import Pose as Pose, Sticker as Sticker
 from .registry import REGISTERED as REGISTERED, from_spec as from_spec, register as register, to_spec as to_spec
 from .road_stickers import PictureSticker as PictureSticker, SignSticker as SignSticker

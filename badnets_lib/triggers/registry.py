@@ -13,6 +13,7 @@ from .base import Trigger
 from .chain import Chain
 from .colour import ColourShift
 from .overlays import Blend, Reflection, Sinusoid
+from .picture import Picture
 from .posed_square import Sticker
 from .squares import Checkerboard, Patch, Pixels
 from .warp import Warp
@@ -119,5 +120,7 @@ def _is_trigger(kind: Any) -> bool:
 
 
 _codec.add_kind(_codec.Extra(_is_trigger, to_spec, lambda spec, _: from_spec(spec)))
-for _cls in (Patch, Checkerboard, Pixels, Blend, Sinusoid, Reflection, ColourShift, Warp, Sticker, Attribute, Chain):
+for _cls in (
+    Patch, Checkerboard, Pixels, Picture, Blend, Sinusoid, Reflection, ColourShift, Warp, Sticker, Attribute, Chain
+):  # fmt: skip
     register(_cls)
