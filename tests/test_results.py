@@ -12,12 +12,8 @@ from project import read_notebook
 
 from badnets_lib.counts import Proportion
 from badnets_lib.study import results as r
-<<<<<<< HEAD
 from badnets_lib.study._code import code_of
 from badnets_lib.study.sweeps import Row, Sweep, grid, sweep
-=======
-from badnets_lib.study.sweeps import Sweep, grid, sweep
->>>>>>> house
 
 SWEEPS = tool.sweeps()
 each_result = pytest.mark.parametrize("name", r.names())

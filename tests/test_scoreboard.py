@@ -5,12 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-<<<<<<< HEAD
 from badnets_lib import Patch, SmallCNN
 from badnets_lib.counts import Proportion
-=======
-from badnets_lib import Patch, Proportion, SmallCNN
->>>>>>> house
 from badnets_lib.study.experiments import cases, detection, families, removal, resistance, scans, scoreboard, screening
 
 pytestmark = pytest.mark.filterwarnings("ignore::badnets_lib.AssumptionWarning")
@@ -28,14 +24,6 @@ def few(mnist5k, monkeypatch):
     return mnist5k[1][::5]
 
 
-<<<<<<< HEAD
-=======
-def run(experiment, **cell):
-    """One cell, as a sweep runs it."""
-    return experiment(**cell)
-
-
->>>>>>> house
 def met(attack, fraction=0.05, seed=0):
     """The case of an attack."""
     return cases.prepare(attack, fraction, seed, 60)
@@ -134,11 +122,7 @@ def test_the_board_tells_every_defense_in_three_dimensions(few, monkeypatch):
     monkeypatch.setattr(scoreboard, "Strip", lambda: STRIP(overlays=10))
     monkeypatch.setattr(scoreboard, "INPUTS", 40)
     for attack in ("patch", "none"):
-<<<<<<< HEAD
         row = scoreboard.every_defense(attack=attack, fraction=0.1, seed=0)["defenses"]
-=======
-        row = run(scoreboard.every_defense, attack=attack, fraction=0.1, seed=0)["defenses"]
->>>>>>> house
         assert list(row) == list(kept)
         for name, told in row.items():
             assert {"clean", "success", "false_target", "took"} <= set(told)

@@ -12,14 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from badnets_lib.stacks import Fit
 
-<<<<<<< HEAD
 from badnets_lib.study import _code, _rows, sweeps as s
-=======
-from badnets_lib import ImageSet, TrainConfig
-from badnets_lib.study import sweeps as s
->>>>>>> house
 
 ROOT = Path(__file__).parent.parent
 CALLS = "BADNETS_TEST_CALLS"
