@@ -21,9 +21,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from project import ROOT
 
-from badnets_lib import load
+from badnets_lib import DataUnavailable, load
 from badnets_lib.counts import Difference, Proportion
-from badnets_lib.data.loading import DataUnavailable
 from badnets_lib.models.training import pick_device
 from badnets_lib.study import experiments, results
 from badnets_lib.study.sweeps import Reuse, Sweep, sweep
