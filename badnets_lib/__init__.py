@@ -54,6 +54,7 @@ from .triggers import (
     Checkerboard as Checkerboard,
     ColourShift as ColourShift,
     Patch as Patch,
+    Picture as Picture,
     Pixels as Pixels,
     Reflection as Reflection,
     Sinusoid as Sinusoid,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
         auditing as auditing,
         data as data,
         defenses as defenses,
+        display as display,
         evaluation as evaluation,
         models as models,
         provenance as provenance,
@@ -86,6 +88,7 @@ ROOMS = {
     "attacks": ".attacks",
     "auditing": ".auditing",
     "defenses": ".defenses",
+    "display": ".display",
     "plots": ".display.plots",
     "results": ".study.results",
     "study": ".study",
@@ -96,13 +99,18 @@ ROOMS = {
 """Attributes that are modules, imported when they are first used: `import badnets_lib` stays light."""
 
 
-def __getattr__(name: str) -> Any:
-    if name in ROOMS:
-        return importlib.import_module(ROOMS[name], __name__)
-    if name in LAZY:
-        return getattr(importlib.import_module(LAZY[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+_MACHINERY = {"Any", "TYPE_CHECKING", "annotations", "importlib"}
+
+if not TYPE_CHECKING:  # a type checker would take every misspelt name for a room
+
+    def __getattr__(name: str) -> Any:
+        if name in ROOMS:
+            return importlib.import_module(ROOMS[name], __name__)
+        if name in LAZY:
+            return getattr(importlib.import_module(LAZY[name], __name__), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *LAZY, *ROOMS})
+    shown = {name for name in globals() if name not in _MACHINERY and (name[:1] != "_" or name[:2] == "__")}
+    return sorted(shown | set(ROOMS) | set(LAZY))
