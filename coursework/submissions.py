@@ -167,7 +167,7 @@ def as_notebook(data: bytes) -> dict[str, Any]:
     if isinstance(notebook, dict) and "worksheets" in notebook:
         import nbformat
 
-        newer: Any = nbformat.convert(nbformat.from_dict(notebook), 4)  # type: ignore[no-untyped-call]
+        newer: Any = nbformat.convert(nbformat.from_dict(notebook), 4)
         return dict(newer)
     if not isinstance(notebook, dict):
         raise ValueError("no object")

@@ -12,9 +12,9 @@ from looks import AXE_TAGS, DARK
 from playwright import sync_api as playwright
 from project import ROOT
 
+from badnets_lib.display.widgets import explorer, explorer_text
 from badnets_lib.study.results import Origin, Results
 from badnets_lib.study.sweeps import grid
-from badnets_lib.display.widgets import explorer, explorer_text
 
 SCRIPT = ROOT / "chapters" / "_static" / "explorer.js"
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Explorer</title>

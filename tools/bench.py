@@ -26,7 +26,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 import numpy as np
 import torch
 from bench_defenses import comparisons, filters, pruning, resnet18, scanning, scanning_many, screening
-from bench_memory import Peak, peaks
+from bench_memory import peaks
 from PIL import Image
 from timings import HEAD, Act, Row, compare, line
 from torch import Tensor, nn
@@ -35,6 +35,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import badnets_lib as bd
 from badnets_lib.files import write_atomically
+
 
 def colours(count: int, classes: int = 10) -> bd.ImageSet:
     """Random colour images of 32x32, kept as uint8."""
@@ -185,7 +186,8 @@ def accuracies(seeds: int) -> list[str]:
             ours.append(bd.clean_accuracy(bd.train(train, config, model=make).model, test))
             torch.manual_seed(seed)
             bare.append(bd.clean_accuracy(plain_epochs(make(), in_memory(train), 3, steps), test))
-        lines.append(f"{make.__name__}, 3 epochs, seeds 0 to {seeds - 1}: ours {by_seed(ours)}, bare loop {by_seed(bare)}")
+        told = f"ours {by_seed(ours)}, bare loop {by_seed(bare)}"
+        lines.append(f"{make.__name__}, 3 epochs, seeds 0 to {seeds - 1}: {told}")
     return lines
 
 

@@ -89,11 +89,11 @@ def scanning(repeats: int) -> list[Row]:
 
 
 def resnet18(classes: int = 10) -> nn.Module:
-    """torchvision's ResNet-18 with the stem for images of 32x32."""
+    """ResNet-18 of torchvision with the stem for images of 32x32."""
     declare_operators()
     from torchvision import models
 
-    network = models.resnet18(num_classes=classes)
+    network: Any = models.resnet18(num_classes=classes)
     network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     network.maxpool = nn.Identity()
     return network

@@ -10,7 +10,7 @@ import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -19,16 +19,17 @@ from torch.nn.functional import cross_entropy
 
 from ..counts import Proportion
 from ..data.images import Images, ImageSet, Labels
+from ..models.inference import place, placement
 from ..models.training import batches as split, train
-from .assumptions import check_enough_trusted
-from .features import home
+from .assumptions import FEW_TRUSTED, LOW_ACCURACY, ONE_SHIFT, PROBABILITIES, Assumption, check_enough_trusted
 from .fine_tuning import FineTuning
+from .kinds import Removal
 from .knowledge import Holding
 from .verdicts import Repair
 
 
 @dataclass(frozen=True)
-class AdversarialUnlearning:
+class AdversarialUnlearning(Removal):
     """Before every epoch find the shift that hurts most; then learn the true labels with it and without it.
 
     Args:
@@ -49,6 +50,13 @@ class AdversarialUnlearning:
     weight learns how it moves the worst shift, is left out, and images without the shift are learnt beside
     those with it: a trial without them, on a small network, cost a third of the clean accuracy.
     """
+
+    assumptions: ClassVar[tuple[Assumption, ...]] = (
+        ONE_SHIFT,
+        FEW_TRUSTED,
+        PROBABILITIES,
+        LOW_ACCURACY,
+    )
 
     radius: float = 3.0
     steps: int = 10
@@ -75,7 +83,8 @@ class AdversarialUnlearning:
         trusted = holding.need(2, "adversarial unlearning")
         check_enough_trusted(len(trusted), 100, "adversarial unlearning")
         config = self.tuning.config(str(next(model.parameters()).device))
-        images = ImageSet(home(model, trusted.x.float()), home(model, trusted.y), trusted.classes)
+        weights = placement(model)
+        images = ImageSet(place(trusted.x, weights), trusted.y.to(weights.device), trusted.classes)
         lesson = _Lesson(self, images, len(split(torch.arange(len(trusted)), config.batch_size)))
         trained = train(trusted, config, model=model, loss=lesson.loss, label="adversarial unlearning").model
         repaired = copy.deepcopy(model)

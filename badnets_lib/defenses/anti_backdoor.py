@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +18,13 @@ from torch.nn.functional import cross_entropy
 from ..data.images import Images, ImageSet, Labels
 from ..models.inference import predict
 from ..models.training import TrainConfig, train
+from .assumptions import LEARNT_FIRST, PROBABILITIES, Assumption
+from .kinds import RobustTraining
 from .verdicts import Flags, Repair
 
 
 @dataclass(frozen=True)
-class AntiBackdoor:
+class AntiBackdoor(RobustTraining):
     """Isolate the images that a young network already fits best, train on the rest, then unlearn them.
 
     Args:
@@ -44,6 +47,11 @@ class AntiBackdoor:
     poison. Where much of the data is poison, a little of it is in that half too and teaches the trigger anew:
     chapter 17 shows how far the defaults carry.
     """
+
+    assumptions: ClassVar[tuple[Assumption, ...]] = (
+        LEARNT_FIRST,
+        PROBABILITIES,
+    )
 
     isolated: float = 0.01
     early: int = 2

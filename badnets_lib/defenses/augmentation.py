@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +12,13 @@ from torch.nn.functional import cross_entropy
 
 from ..data.images import Images, ImageSet, Labels
 from ..models.training import TrainConfig, train
+from .assumptions import BROKEN_BY_MIXING, PROBABILITIES, Assumption
+from .kinds import RobustTraining
 from .verdicts import Repair
 
 
 @dataclass(frozen=True)
-class CutMix:
+class CutMix(RobustTraining):
     """Train on images of which a random box comes from another image, with labels mixed by area.
 
     Args:
@@ -29,6 +32,11 @@ class CutMix:
             Accuracy Tradeoff, 2020. arXiv:2011.09527.
         Yun et al., CutMix, 2019. arXiv:1905.04899.
     """
+
+    assumptions: ClassVar[tuple[Assumption, ...]] = (
+        BROKEN_BY_MIXING,
+        PROBABILITIES,
+    )
 
     mixed: float = 1.0
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 
 from ..data.images import ImageSet
 from ..models.adaptation import frozen
 from ..models.training import Epoch, TrainConfig, train
-from .assumptions import check_enough_trusted
+from .assumptions import CLEAN_TRAINING, FEW_TRUSTED, LOW_ACCURACY, PROBABILITIES, Assumption, check_enough_trusted
+from .kinds import Removal
 from .knowledge import Holding
 from .verdicts import Repair
 
 
 @dataclass(frozen=True)
-class FineTuning:
+class FineTuning(Removal):
     """Go on training a copy of the network on trusted images alone.
 
     How strong it is depends on the learning rate, the number of epochs and which layers learn: see `STRENGTHS`.
@@ -37,6 +39,13 @@ class FineTuning:
         Liu, Dolan-Gavitt, Garg, Fine-Pruning, 2018, section 4, on why fine-tuning alone may leave a backdoor
             as it is. arXiv:1805.12185.
     """
+
+    assumptions: ClassVar[tuple[Assumption, ...]] = (
+        CLEAN_TRAINING,
+        FEW_TRUSTED,
+        PROBABILITIES,
+        LOW_ACCURACY,
+    )
 
     epochs: int = 10
     lr: float = 0.005

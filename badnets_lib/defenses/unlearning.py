@@ -5,22 +5,23 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from ..data.images import ImageSet
 from ..triggers import Trigger
-from .assumptions import check_enough_trusted
+from .assumptions import FEW_TRUSTED, LOW_ACCURACY, PROBABILITIES, RIGHT_TRIGGER, Assumption, check_enough_trusted
 from .fine_tuning import FineTuning
+from .kinds import Removal
 from .knowledge import Holding
 from .neural_cleanse import NeuralCleanse, Reversed
 from .verdicts import Repair
 
 
 @dataclass(frozen=True)
-class Unlearning:
+class Unlearning(Removal):
     """Fine-tune on trusted images, part of them stamped with the trigger and truly labelled.
 
     The trigger is reversed by a scan: that of every flagged label. Where the scan flags none, there is nothing to
@@ -40,6 +41,13 @@ class Unlearning:
         Wang et al., Neural Cleanse, 2019, section VI-C: one epoch on a tenth of the training data,
             a fifth of it stamped. doi:10.1109/SP.2019.00031. Here the images are few and the epochs several.
     """
+
+    assumptions: ClassVar[tuple[Assumption, ...]] = (
+        RIGHT_TRIGGER,
+        FEW_TRUSTED,
+        PROBABILITIES,
+        LOW_ACCURACY,
+    )
 
     trigger: Trigger | None = None
     scan: NeuralCleanse = field(default_factory=NeuralCleanse)
