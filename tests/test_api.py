@@ -18,7 +18,8 @@ import badnets_lib as bd
 loaded = sorted(set(sys.modules) - before)
 shown = dir(bd)
 rooms = {name: getattr(bd, name).__name__ for name in bd.ROOMS}
-print(json.dumps({"loaded": loaded, "shown": shown, "rooms": rooms, "missing": [n for n in shown if not hasattr(bd, n)]}))
+missing = [name for name in shown if not hasattr(bd, name)]
+print(json.dumps({"loaded": loaded, "shown": shown, "rooms": rooms, "missing": missing}))
 """
 
 
