@@ -138,6 +138,48 @@ NO_SPREAD = Assumption(
     "norms-without-spread",
 )
 
+# --- of removals ---
+
+DORMANT_CHANNELS = Assumption(
+    "the backdoor lives in channels that clean images leave dormant",
+    "accuracy is pruned away before the backdoor is",
+    "",
+    "dormant-channels",
+)
+REPAIR_COSTS = Assumption(
+    "the training repairs the network instead of replacing it",
+    "it forgets what it knew, and learns the trusted images alone",
+    "trusted accuracy falls by more than 20 points in an epoch",
+    "repair-costs-accuracy",
+)
+RIGHT_TRIGGER = Assumption(
+    "the trigger that is unlearnt is the attacker's, or close to it",
+    "the true trigger goes on working",
+    "",
+    "unlearning-the-wrong-trigger",
+)
+SHORT_SHIFT = Assumption(
+    "the trigger is one change of pixels, no longer than the radius",
+    "it is not among the shifts that are learnt against",
+    "",
+    "triggers-beyond-the-radius",
+)
+
+# --- of robust training ---
+
+LEARNT_FIRST = Assumption(
+    "poison is fitted sooner and more deeply than clean images are",
+    "clean images are isolated and unlearnt",
+    "",
+    "poison-that-is-not-learnt-first",
+)
+CUT_OFF = Assumption(
+    "boxes cut the trigger off, or carry it to images of other labels",
+    "small triggers and their labels stay together",
+    "",
+    "triggers-that-survive-augmentation",
+)
+
 # --- of filters at run time ---
 
 SURVIVES_BLENDING = Assumption(
@@ -164,41 +206,11 @@ CLEAN_TRAINING = Assumption(
     "",
     "clean-training-forgets",
 )
-QUIET_CHANNELS = Assumption(
-    "the backdoor has channels that clean images leave quiet",
-    "pruning costs clean accuracy before it costs the attack",
-    "",
-    "the-backdoor-in-quiet-channels",
-)
-RIGHT_TRIGGER = Assumption(
-    "the trigger that is unlearnt is the attacker's, or much like it",
-    "another trigger is forgotten",
-    "",
-    "the-right-trigger",
-)
-ONE_SHIFT = Assumption(
-    "one small shift of all images acts as the trigger does",
-    "larger triggers stay, or accuracy falls",
-    "",
-    "one-small-shift-for-all-images",
-)
 FILTER_FINDS = Assumption(
     "the filter finds nearly all of the poison",
     "what it leaves keeps the backdoor alive",
     "",
     "what-the-filter-leaves",
-)
-LEARNT_FIRST = Assumption(
-    "poison is learnt before anything else",
-    "clean images are isolated, and poison is trained on",
-    "",
-    "poison-is-learnt-first",
-)
-BROKEN_BY_MIXING = Assumption(
-    "a trigger that is cut and pasted into other images is not learnt",
-    "the backdoor is learnt all the same",
-    "",
-    "a-trigger-that-mixing-breaks",
 )
 
 
