@@ -1,7 +1,8 @@
 """The examples in the library's docstrings run and print what they say.
 
 Beside the names of its own module an example may use `torch`, `nn`, `np`, `dataclass`, `bd` and the names in it, the
-digits as `train`, `test` and `trusted`, one attack on them as `attack` and `plan`, and a clean network as `model`.
+digits as `train`, `test` and `trusted`, one attack on them as `attack` and `plan`, a clean network as `model`, and
+an empty `folder`.
 """
 
 import doctest
@@ -42,7 +43,7 @@ def names(mnist5k):
 def test_examples_print_what_they_say(path, names, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # some write files
     module = importlib.import_module(module_name(path))
-    done = doctest.testmod(module, globs=names | vars(module), optionflags=FLAGS)
+    done = doctest.testmod(module, globs=names | {"folder": tmp_path} | vars(module), optionflags=FLAGS)
     assert not done.failed, "the difference is printed above"
     written = re.findall(r"^\s*>>> ", path.read_text(encoding="utf-8"), flags=re.M)
     assert done.attempted == len(written), "an example that no docstring holds is never run"
