@@ -5,6 +5,8 @@ import torch
 
 import badnets_lib as bd
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def story(mnist5k):

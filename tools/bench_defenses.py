@@ -93,7 +93,7 @@ def resnet18(classes: int = 10) -> nn.Module:
     declare_operators()
     from torchvision import models
 
-    network: Any = models.resnet18(num_classes=classes)
+    network: nn.Module = models.resnet18(num_classes=classes)
     network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     network.maxpool = nn.Identity()
     return network
