@@ -163,7 +163,7 @@ def test_what_the_file_names_is_never_imported(tmp_path, monkeypatch):
     (lambda: 3, TypeError, "build must build a torch.nn.Module; got int"),
     (linear(), TypeError, "build must be a function that builds the network, or its import path; got Sequential"),
     (lambda: nn.Linear(4, 3), ValueError,
-     "do not fit Linear; missing: weight, bias; not wanted: 1.weight, 1.bias$"),
+     "do not fit Linear; missing: weight, bias; not wanted: 1.bias, 1.weight$"),
     (lambda: nn.Sequential(nn.Flatten(), nn.Linear(5, 3)), ValueError,
      r"do not fit Sequential; of another shape: 1.weight \[3, 4\] instead of \[3, 5\]$"),
 ])  # fmt: skip

@@ -153,8 +153,9 @@ def _ends_in(output: Any, wanted: Tensor) -> bool:
     target = wanted.flatten(1)
     for row in rows:
         if row.shape == target.shape and row.is_floating_point():
+            close = 1e-5 * target.abs().max()  # zeros are equal to zeros alone
             ways = (row, row.softmax(1), row.log_softmax(1))
-            if any(torch.allclose(way.to(target), target, rtol=1e-5, atol=1e-6, equal_nan=True) for way in ways):
+            if any(bool((way.to(target) - target).abs().max() <= close) for way in ways):
                 return True
     return False
 
