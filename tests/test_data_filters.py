@@ -1,6 +1,7 @@
 """Planted poison with known answers, and independent references for every piece of linear algebra."""
 
 import runpy
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
-from badnets_lib import Goal, ImageSet, Patch, PoisonPlan, SmallCNN, TrainConfig
+from badnets_lib import Attack, Goal, ImageSet, Patch, SmallCNN, TrainConfig, _warnings
 from badnets_lib.defenses import (
     ActivationClustering,
     AssumptionWarning,
@@ -23,12 +24,11 @@ from badnets_lib.defenses import (
     Outcome,
     Rates,
     SpectralSignatures,
-    guards,
 )
 from badnets_lib.defenses.activation_clustering import whitened
-from badnets_lib.defenses.features import features_of, layer_sizes, principal
-from badnets_lib.defenses.spectral_signatures import outlying
 from badnets_lib.defenses.clusters import separation, silhouette, two_means
+from badnets_lib.defenses.features import _randomised, features_of, images_at_once, principal
+from badnets_lib.defenses.spectral_signatures import outlying
 from badnets_lib.evaluation.scores import Proportion, Scorecard
 
 DIGITS = tuple("0123456789")
@@ -92,9 +92,11 @@ def test_clean_classes_are_left_alone_by_the_silhouette_and_suffer_under_size_al
 
 def test_half_a_class_is_announced_and_not_flagged():
     features, y, truth = planted(50, shift=30.0)
-    with pytest.warns(AssumptionWarning, match="poison would be 50% of class 1") as caught:
+    with pytest.warns(
+        AssumptionWarning, match="class 1 .100 images. falls into two clear parts, 50% and 50%"
+    ) as caught:
         flags = ActivationClustering().judge(features, y)
-    assert caught[0].message.page == "assumptions#half-a-class"
+    assert [each.message.page for each in caught] == ["assumptions#half-a-class"]
     assert flags.rates(truth).recall.hits == 0
 
 
@@ -138,8 +140,11 @@ def test_spectral_signatures_miss_poison_that_varies_less_than_style():
 
 def test_an_epsilon_of_half_a_class_is_announced():
     features, y, _ = planted(10)
-    with pytest.warns(AssumptionWarning, match=r"poison would be 50% of class \d"):
+    with pytest.warns(AssumptionWarning) as caught:
         SpectralSignatures(epsilon=0.5).judge(features, y)
+    pages = [each.message.page for each in caught]
+    assert pages == ["assumptions#half-a-class", "assumptions#most-of-the-data-flagged"]  # once, and not once a class
+    assert "poison would be 50% of a class" in str(caught[0].message)
 
 
 def test_deep_knn_outvotes_what_lies_in_another_class():
@@ -214,6 +219,136 @@ def test_neighbours_are_those_of_the_reference():
         assert score == pytest.approx((np.delete(votes, own).max() - votes[own]) / 7)
 
 
+# --- large sets: bounded, and close to the exact answer ---
+
+
+def test_the_silhouette_of_many_points_is_estimated_from_a_sample():
+    source = torch.Generator().manual_seed(0)
+    points = torch.randn(3000, 4, generator=source)
+    part = torch.arange(3000) < 60
+    points[part] += 3.0
+    exact = silhouette_score(points.numpy(), part.numpy())
+    assert silhouette(points, part) == pytest.approx(exact, abs=1e-4)
+    assert silhouette(points, part, most=500) == pytest.approx(exact, abs=0.02)
+    assert silhouette(points, part, most=500) == silhouette(points, part, most=500)
+    assert silhouette(points, part, most=500) != silhouette(points, part, most=500, seed=1)
+
+
+def test_directions_of_large_sets_are_those_of_the_exact_decomposition():
+    source = torch.Generator().manual_seed(0)
+    features = torch.randn(90, 80, generator=source)
+    features[:, :4] *= torch.tensor([30.0, 20.0, 12.0, 8.0])
+    centred = (features - features.mean(0)).double()
+    exact, _ = principal(features, 4)
+    found, sizes = _randomised(centred, 4)
+    assert torch.allclose(found.abs(), exact.abs(), atol=1e-6)
+    assert torch.allclose(sizes, exact.square().sum(0))
+
+
+def test_voters_of_a_large_set_are_a_sample_that_keeps_small_classes_whole():
+    y = torch.tensor([0] * 600 + [1] * 300 + [2] * 20)
+    classes = {label: (y == label).nonzero().flatten() for label in range(3)}
+    voting = DeepKNN(k=5, voters=220).electorate(classes)
+    assert y[voting].bincount().tolist() == [100, 100, 20] and torch.equal(voting, voting.unique())
+    assert torch.equal(DeepKNN(k=5, voters=920).electorate(classes), torch.arange(920))
+    assert y[DeepKNN(k=5, voters=3).electorate(classes)].bincount().tolist() == [6, 6, 6]
+
+
+def test_a_sample_of_voters_finds_what_all_of_them_find():
+    features, y, truth = planted(10, each=400, shift=0.0)
+    features[truth, 1] -= 8.0
+    whole, sampled = DeepKNN(k=20).judge(features, y), DeepKNN(k=20, voters=300).judge(features, y)
+    assert torch.equal(whole.flagged, truth) and torch.equal(sampled.flagged, truth)
+
+
+def test_time_and_memory_of_the_filters_are_those_of_a_bounded_comparison(monkeypatch):
+    """No table of distances has more than a bounded number of columns, however large a class is."""
+    widths = []
+    whole = torch.cdist
+
+    def spy(these, those):
+        widths.append((len(these), len(those)))
+        return whole(these, those)
+
+    monkeypatch.setattr(torch, "cdist", spy)
+    features, y, _ = planted(10, each=7000, classes=2, dims=4)
+    DeepKNN(k=5).judge(features, y)
+    ActivationClustering(starts=2, components=3).judge(features, y)
+    assert len(widths) > 14 and max(rows for rows, _ in widths) <= 1024
+    assert max(columns for rows, columns in widths if rows > 2) <= 5000
+
+
+def test_large_images_go_through_in_small_batches():
+    assert images_at_once(torch.empty(9, 3, 32, 32)) == 512
+    assert images_at_once(torch.empty(9, 3, 224, 224)) == 20
+    assert images_at_once(torch.empty(9, 3, 4000, 4000)) == 1
+
+
+# --- what the filters take for granted ---
+
+
+def pages(caught):
+    return [each.message.page.removeprefix("assumptions#") for each in caught]
+
+
+def test_a_class_that_is_mostly_poison_is_announced_by_the_sizes_of_the_classes():
+    """200 of 281: the poison is the larger part, and the clean part of the class is flagged."""
+    features, y, _ = planted(0, each=281)
+    small = (y != 0) | (torch.arange(len(y)) < 60)
+    with pytest.warns(AssumptionWarning, match=r"poison in 1.\d% of the data can be half of class 0") as caught:
+        ActivationClustering().judge(features[small], y[small])
+    assert "unequal-classes" in pages(caught)
+
+
+def test_many_classes_are_small_ones():
+    y = torch.arange(430) % 43
+    features = torch.randn(430, 4, generator=torch.Generator().manual_seed(0))
+    with pytest.warns(AssumptionWarning, match="classes have 10 to 10 images: poison in 1.2% of the data"):
+        SpectralSignatures(separation=0.99).judge(features, y)
+
+
+def test_silence_is_announced_and_a_verdict_is_not():
+    features, y, _ = planted(0)
+    with pytest.warns(AssumptionWarning, match="nothing was found, and nothing is excluded") as caught:
+        ActivationClustering().judge(features, y)
+    assert pages(caught) == ["silence-is-no-acquittal"]
+    features, y, _ = planted(15)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ActivationClustering(silhouette=0.1).judge(features, y).flagged.any()
+
+
+def test_a_clear_split_that_is_not_flagged_is_announced_at_any_size():
+    features, y, _ = planted(20, shift=30.0)
+    with pytest.warns(AssumptionWarning, match="falls into two clear parts, 20% and 80%") as caught:
+        assert not ActivationClustering(silhouette=0.9).judge(features, y).flagged.any()
+    assert "half-a-class" in pages(caught)
+
+
+def test_a_filter_that_flags_most_of_what_is_clean_says_so():
+    y = torch.arange(300) % 3
+    features = torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
+    with pytest.warns(AssumptionWarning, match=r"DeepKNN flags \d\d% .* and more than half of class 0, 1") as caught:
+        flags = DeepKNN(k=20).judge(features, y)
+    assert pages(caught) == ["most-of-the-data-flagged"] and flags.flagged.float().mean() > 0.5
+
+
+def test_more_neighbours_than_a_class_has_are_announced():
+    features, y, _ = planted(0)
+    few = (y != 2) | (torch.arange(300) < 60)
+    with pytest.warns(AssumptionWarning, match=r"30 neighbours vote, and class 2 has no more images") as caught:
+        DeepKNN(k=30).judge(features[few], y[few])
+    assert "more-neighbours-than-a-class-has" in pages(caught)
+
+
+def test_neighbours_without_an_early_layer_are_refused(backdoored):
+    model, data, _ = backdoored
+    with pytest.raises(ValueError, match=r"needs voters in an early layer: DeepKNN\(layer=...\)"):
+        ActivationClustering(verdict="neighbours")(model, data)
+    named = ActivationClustering(verdict="neighbours", voters=DeepKNN(layer="pool1"))
+    assert len(named(model, data).flagged) == len(data)
+
+
 # --- degenerate features ---
 
 
@@ -234,8 +369,8 @@ def test_features_are_the_layer_s_output_in_order(backdoored):
     features = features_of(model, data.x[:30], "relu3", batch_size=7)
     with torch.no_grad():
         assert torch.allclose(features, nn.Sequential(*list(model)[:-1])(data.x[:30]), atol=1e-5)
-    assert list(layer_sizes(model, data.x))[-3:] == ["fc1", "relu3", "fc2"]
-    assert layer_sizes(model, data.x)["pool2"] == 16 * 16
+    assert torch.equal(features_of(model, data.x[:30], batch_size=7), features)  # the last hidden layer
+    assert features_of(model, data.x[:30], "pool2").shape == (30, 16 * 16)
 
 
 def test_logits_are_announced(backdoored):
@@ -249,9 +384,9 @@ def test_logits_are_announced(backdoored):
 
 
 def test_a_warning_points_at_the_readers_line():
-    plain = runpy.run_path(guards.__file__, run_name=guards.__name__)  # without the wrappers of the type checker
-    with pytest.warns(UserWarning, match="few-trusted-images") as caught:
-        plain["check_enough_trusted"](1, 2, "it")
+    plain = runpy.run_path(_warnings.__file__, run_name=_warnings.__name__)  # without the wrappers of the type checker
+    with pytest.warns(UserWarning, match="it needs more; see assumptions#few-trusted-images") as caught:
+        plain["warn_assumption"]("it needs more", "few-trusted-images")
     assert caught[0].filename == __file__
 
 
@@ -335,13 +470,13 @@ def test_a_holding_is_balanced_repeats_and_keeps_apart(mnist5k):
 
 
 def test_an_oracle_is_labelled(tiny):
-    told = Holding(tiny, rho=0.1, target=2)
-    assert told.oracle == ("rho", "target") and "oracle: rho = 0.1, oracle: target = 2" in repr(told)
+    told = Holding(tiny, fraction=0.1, target=2)
+    assert told.oracle == ("fraction", "target") and "oracle: fraction = 0.1, oracle: target = 2" in repr(told)
     assert Holding(tiny).oracle == () and "oracle" not in repr(Holding(tiny))
     with pytest.raises(ValueError, match=r"target must lie in \[0, 3\); got 3"):
         Holding(tiny, target=3)
-    with pytest.raises(ValueError, match=r"rho must lie in \[0, 1\]"):
-        Holding(tiny, rho=2.0)
+    with pytest.raises(ValueError, match=r"fraction must lie in \[0, 1\]"):
+        Holding(tiny, fraction=2.0)
 
 
 # --- what a defense returns ---
@@ -399,7 +534,7 @@ def test_an_outcome_tells_detection_and_removal_together():
     (lambda: ActivationClustering(components=0), "at least 1; got 0 and"),
     (lambda: SpectralSignatures(epsilon=0.7), "product below 1; got 0.7 and 1.5"),
     (lambda: SpectralSignatures(separation=2.0), r"separation must lie in \[0, 1\]; got 2.0"),
-    (lambda: DeepKNN(k=0), "k and batch must be at least 1; got 0"),
+    (lambda: DeepKNN(k=0), "k, batch and voters must be at least 1; got 0"),
     (lambda: DeepKNN(k=5).judge(torch.rand(5, 2), torch.arange(5)), "5 neighbours need at least 6 images; got 5"),
 ])  # fmt: skip
 def test_impossible_settings_are_refused(unchecked, make, message):

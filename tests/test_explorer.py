@@ -12,9 +12,9 @@ from looks import AXE_TAGS, DARK
 from playwright import sync_api as playwright
 from project import ROOT
 
+from badnets_lib.display.widgets import explorer, explorer_text
 from badnets_lib.study.results import Origin, Results
 from badnets_lib.study.sweeps import grid
-from badnets_lib.display.widgets import explorer, explorer_text
 
 SCRIPT = ROOT / "chapters" / "_static" / "explorer.js"
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Explorer</title>
@@ -311,7 +311,7 @@ def test_a_finger_moves_a_slider(visit):
     slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
     page.touchscreen.tap(box["x"] + box["width"] * 0.95, box["y"] + box["height"] / 2)
-    assert slider.get_attribute("aria-valuetext") == "1"
+    playwright.expect(slider).to_have_attribute("aria-valuetext", "1")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 

@@ -33,7 +33,6 @@ from badnets_lib import (
     Goal,
     ImageSet,
     Patch,
-    PoisonPlan,
     Sinusoid,
     TrainConfig,
     Trigger,
@@ -44,8 +43,8 @@ from badnets_lib import (
     train,
     widgets,
 )
-from badnets_lib.files import write_atomically
 from badnets_lib.evaluation.scores import Scorecard, clean_accuracy
+from badnets_lib.files import write_atomically
 from badnets_lib.triggers import describe, to_spec
 from badnets_lib.triggers.patterns import noise
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from project import CHAPTERS
 
-from badnets_lib import Goal, PoisonPlan, Proportion, predict, train
+from badnets_lib import Goal, Proportion, predict, train
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

@@ -26,6 +26,7 @@ from ..models.inference import (
     placement,
     single,
 )
+from ..triggers import register
 
 
 def fgsm(model: nn.Module, x: Images, y: Labels, *, eps: float = 0.1, batch_size: int = BATCH) -> Images:
@@ -117,6 +118,7 @@ def _gradient(model: nn.Module, x: Tensor, y: Tensor, batch_size: int) -> Tensor
     return torch.cat(parts)
 
 
+@register
 @dataclass(frozen=True, eq=False)
 class AdversarialPatch:
     """Learnt pixels [C, S, S] pasted into the bottom-right corner, over any image."""

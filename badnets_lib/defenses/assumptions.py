@@ -1,39 +1,217 @@
-"""Warnings about what a defense takes for granted: each names the assumption, the numbers, and a page that explains it.
+"""What defenses take for granted: one record per assumption, and the warning where one is seen to fail.
 
-An impossible input is an error. A possible one that the method was not made for is an `AssumptionWarning`.
+An impossible input is an error. A possible one that the method was not made for is an `AssumptionWarning`, which
+names the assumption, the numbers, and a section of the page "What defenses take for granted".
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
 from jaxtyping import Float
 from torch import Tensor
 
-from .._warnings import AssumptionWarning as AssumptionWarning, warn_assumption
+from .._warnings import PAGE, AssumptionWarning as AssumptionWarning, warn_assumption
+from ..counts import Proportion
+from ..data.images import Labels, Mask
+from ..models.inference import check_outputs
 
 
-def check_half_a_class(label: int, share: float, *, limit: float = 0.4) -> None:
-    """Warn if poison is, or would be, so much of a class that "the smaller part" is a coin flip.
+@dataclass(frozen=True)
+class Assumption:
+    """One thing that a method takes for granted.
 
     Args:
-        label: The class.
-        share: Share of its images that are poisoned, as far as anybody can tell.
-        limit: From this share on there is a warning.
+        holds: What must be so, in words.
+        otherwise: What one gets where it is not so.
+        warning: When the library warns; "" where no code can notice it.
+        anchor: The section of the page that explains it, as it stands in its address.
     """
-    if share >= limit:
-        warn_assumption(
-            f"poison would be {share:.0%} of class {label}: the smaller part may be the clean one", "half-a-class"
-        )
+
+    holds: str
+    otherwise: str
+    warning: str
+    anchor: str
+
+    @property
+    def page(self) -> str:
+        """Where it is explained, "page#anchor"."""
+        return f"{PAGE}#{self.anchor}"
+
+    def warn(self, message: str) -> None:
+        """Warn that it fails here, at the line of the reader who called the library."""
+        warn_assumption(message, self.anchor)
 
 
-def check_not_logits(layer: str, features: Float[Tensor, "n d"], answers: Float[Tensor, "n k"]) -> None:
-    """Warn if features are the network's answers, which tell the label and little else.
+# --- of filters of training data ---
 
-    They are if there is one per class and the largest is the network's top class on every image: logits,
-    probabilities, or anything between.
-    """
-    if features.shape == answers.shape and bool((features.argmax(1) == answers.argmax(1)).all()):
-        message = f"layer {layer!r} gives the answers of the network: poison looks like its target there"
-        warn_assumption(message, "logits-as-features")
+THE_LAYER = Assumption(
+    "poison differs from clean images of its label in the layer that is looked at",
+    "poison is not seen, or clean images are",
+    "",
+    "the-layer-decides",
+)
+LOGITS_AS_FEATURES = Assumption(
+    "features say more than the label",
+    "poison looks like its target",
+    "the layer gives the network's answers",
+    "logits-as-features",
+)
+HALF_A_CLASS = Assumption(
+    "poison is the smaller part of its class",
+    "nothing is flagged, or the clean part is",
+    "a class falls into two clear parts and neither is flagged; epsilon is 40% or more",
+    "half-a-class",
+)
+UNEQUAL_CLASSES = Assumption(
+    "the same amount of poison is a minority in every class",
+    "in a small class the poison is the larger part",
+    "the largest class is more than 3 times the smallest, or half of the smallest is less than 2% of the data",
+    "unequal-classes",
+)
+SILENCE = Assumption(
+    "poison makes a heap of its own",
+    "nothing is flagged",
+    "no class falls into two clear parts",
+    "silence-is-no-acquittal",
+)
+MOST_FLAGGED = Assumption(
+    "poison is rare",
+    "clean images are thrown away",
+    "more than 20% of all images are flagged, or more than half of a class",
+    "most-of-the-data-flagged",
+)
+MORE_NEIGHBOURS = Assumption(
+    "a class has more images than there are voters",
+    "honest images of small classes are outvoted",
+    "a class has k images or fewer",
+    "more-neighbours-than-a-class-has",
+)
+
+# --- of everything that asks a network about trusted images ---
+
+FEW_TRUSTED = Assumption(
+    "there are enough trusted images",
+    "a threshold or a trigger that holds for these images alone",
+    "there are fewer than the method needs",
+    "few-trusted-images",
+)
+PROBABILITIES = Assumption(
+    "the network answers with logits",
+    "softmax once more makes all answers nearly equal: triggers are not found, entropies mean nothing",
+    "every answer is positive and sums to 1",
+    "probabilities-instead-of-logits",
+)
+LOW_ACCURACY = Assumption(
+    "the network is given images as it was trained on them, in [0, 1]",
+    "it answers at random, and so does the defense",
+    "it is right about fewer than 60% of the trusted images",
+    "far-too-low-accuracy",
+)
+
+# --- of scans ---
+
+ONE_TRIGGER = Assumption(
+    "one small trigger sends images of every class to the target",
+    "large, blended, moving or class-specific triggers are not flagged",
+    "",
+    "one-small-trigger-for-every-class",
+)
+NEVER_REACHED = Assumption(
+    "the search finds a trigger for most labels",
+    "the few that it reached look small beside the rest",
+    "fewer than half of the labels were reached",
+    "labels-never-reached",
+)
+FEW_LABELS = Assumption(
+    "there are enough labels to tell an outlier",
+    "no label has an index",
+    "fewer than 3 labels were reached",
+    "too-few-labels",
+)
+NO_SPREAD = Assumption(
+    "the norms differ from one another",
+    "the smallest difference counts as infinitely many deviations",
+    "the median absolute deviation is 0",
+    "norms-without-spread",
+)
+
+# --- of removals ---
+
+DORMANT_CHANNELS = Assumption(
+    "the backdoor lives in channels that clean images leave dormant",
+    "accuracy is pruned away before the backdoor is",
+    "",
+    "dormant-channels",
+)
+REPAIR_COSTS = Assumption(
+    "the training repairs the network instead of replacing it",
+    "it forgets what it knew, and learns the trusted images alone",
+    "trusted accuracy falls by more than 20 points in an epoch",
+    "repair-costs-accuracy",
+)
+RIGHT_TRIGGER = Assumption(
+    "the trigger that is unlearnt is the attacker's, or close to it",
+    "the true trigger goes on working",
+    "",
+    "unlearning-the-wrong-trigger",
+)
+SHORT_SHIFT = Assumption(
+    "the trigger is one change of pixels, no longer than the radius",
+    "it is not among the shifts that are learnt against",
+    "",
+    "triggers-beyond-the-radius",
+)
+
+# --- of robust training ---
+
+LEARNT_FIRST = Assumption(
+    "poison is fitted sooner and more deeply than clean images are",
+    "clean images are isolated and unlearnt",
+    "",
+    "poison-that-is-not-learnt-first",
+)
+CUT_OFF = Assumption(
+    "boxes cut the trigger off, or carry it to images of other labels",
+    "small triggers and their labels stay together",
+    "",
+    "triggers-that-survive-augmentation",
+)
+
+# --- of filters at run time ---
+
+SURVIVES_BLENDING = Assumption(
+    "the trigger works on a blend of two images, and clean answers do not",
+    "faint, moving or covered triggers pass",
+    "",
+    "a-trigger-that-survives-blending",
+)
+REFUSES_NOTHING = Assumption(
+    "the entropies of trusted images are spread like a normal distribution above 0",
+    "the threshold lies where no input can fall, and everything passes",
+    "the threshold is 0 bits, or as good as 0, or less; or no trusted image lies below it though 3 or more should",
+    "a-threshold-that-refuses-nothing",
+)
+ENTROPY_OF_LOGITS = Assumption(
+    "rows are probabilities", "a number without meaning", "rows do not sum to 1", "strip-on-logits"
+)
+
+# --- of removals and robust trainings ---
+
+CLEAN_TRAINING = Assumption(
+    "a network that is shown clean images forgets the trigger",
+    "the backdoor stays, or the network is trained anew",
+    "",
+    "clean-training-forgets",
+)
+FILTER_FINDS = Assumption(
+    "the filter finds nearly all of the poison",
+    "what it leaves keeps the backdoor alive",
+    "",
+    "what-the-filter-leaves",
+)
 
 
 def check_probabilities(rows: Float[Tensor, "n k"], *, tolerance: float = 1e-3) -> None:
@@ -45,9 +223,7 @@ def check_probabilities(rows: Float[Tensor, "n k"], *, tolerance: float = 1e-3) 
     """
     off = float((rows.sum(1) - 1).abs().max()) if len(rows) else 0.0
     if off > tolerance or bool((rows < 0).any()):
-        warn_assumption(
-            f"rows are not probabilities: sums are off 1 by up to {off:.3g} (use softmax)", "strip-on-logits"
-        )
+        ENTROPY_OF_LOGITS.warn(f"rows are not probabilities: sums are off 1 by up to {off:.3g} (use softmax)")
 
 
 def check_logits(answers: Float[Tensor, "n k"], *, tolerance: float = 1e-3) -> None:
@@ -57,10 +233,38 @@ def check_logits(answers: Float[Tensor, "n k"], *, tolerance: float = 1e-3) -> N
         answers: One row per input.
         tolerance: How far a sum may be off 1.
     """
-    if len(answers) and bool((answers >= 0).all()) and float((answers.sum(1) - 1).abs().max()) <= tolerance:
-        warn_assumption(
-            "the network answers with probabilities, not logits: leave its softmax to the defense", "strip-on-logits"
+    if len(answers) and bool((answers >= 0).all()) and float((answers.float().sum(1) - 1).abs().max()) <= tolerance:
+        PROBABILITIES.warn("the network answers with probabilities, not logits: leave its softmax to the defense")
+
+
+def check_accuracy(answers: Float[Tensor, "n k"], y: Labels, *, least: float = 0.6) -> None:
+    """Warn if a network is so often wrong about trusted images that it cannot have been trained on such images.
+
+    Args:
+        answers: Its answers to them.
+        y: Their labels.
+        least: From this accuracy on there is no warning.
+    """
+    right = Proportion.of(answers.argmax(1) == y.cpu())
+    if right.value < least:
+        LOW_ACCURACY.warn(
+            f"the network is right about {right} of the trusted images: does it lack its normalisation (Normalized), "
+            "or are its classes in another order?"
         )
+
+
+def check_answers(answers: Float[Tensor, "n k"], y: Labels, classes: int) -> None:
+    """What every method that asks a network about trusted images looks at first.
+
+    Raises:
+        ValueError: The network has another number of outputs than there are classes.
+
+    Warns:
+        AssumptionWarning: The answers are probabilities, or far too often wrong.
+    """
+    check_outputs(answers, classes)
+    check_logits(answers)
+    check_accuracy(answers, y)
 
 
 def check_enough_trusted(images: int, least: int, what: str) -> None:
@@ -72,4 +276,74 @@ def check_enough_trusted(images: int, least: int, what: str) -> None:
         what: What they are needed for, in words that end the sentence "needs at least 100 trusted images ...".
     """
     if images < least:
-        warn_assumption(f"{what} needs at least {least} trusted images; got {images}", "few-trusted-images")
+        FEW_TRUSTED.warn(f"{what} needs at least {least} trusted images; got {images}")
+
+
+def check_reached(reached: Mask) -> None:
+    """Warn if a scan found triggers for so few labels that none can be called small beside the others.
+
+    Args:
+        reached: True for labels for which a trigger was found [K].
+    """
+    found, labels = int(reached.sum()), len(reached)
+    if 2 * found < labels:
+        NEVER_REACHED.warn(
+            f"a trigger was found for {found} of {labels} labels: the others were never reached, and what is small "
+            "among so few says little (more rounds may help)"
+        )
+    elif found < 3:
+        FEW_LABELS.warn(f"{found} labels are too few to call one an outlier: no label has an index")
+
+
+def check_spread(sizes: Float[Tensor, " k"], deviation: float) -> None:
+    """Warn if the sizes differ, but their median absolute deviation is zero: an index would be infinite.
+
+    Args:
+        sizes: Of the labels that were reached.
+        deviation: Their median absolute deviation.
+    """
+    if deviation == 0 and bool((sizes != sizes[0]).any()):
+        NO_SPREAD.warn("more than half of the norms are equal: their deviation is 0, and no label has an index")
+
+
+ROUNDING = 1e-6
+"""Bits of entropy that a rounding error makes: a threshold no larger than this tells nothing apart."""
+
+
+def check_threshold(threshold: float, trusted: Float[Tensor, " t"], rate: float) -> None:
+    """Warn if a run-time filter can refuse nothing: entropies are never negative.
+
+    Args:
+        threshold: In bits; what lies below is refused.
+        trusted: Entropies of the trusted images, in bits.
+        rate: Part of the clean inputs that the threshold should refuse.
+    """
+    own = float(trusted.quantile(rate))
+    advice = f"the {rate:g} quantile of the trusted entropies themselves is {own:.3g} bits (rule='empirical')"
+    if threshold <= ROUNDING:
+        advice = advice if own > ROUNDING else "the answers to many trusted images are as sure as those to a trigger"
+        REFUSES_NOTHING.warn(f"the threshold of {threshold:.3g} bits refuses nothing, entropies start at 0; {advice}")
+    elif rate * len(trusted) >= 3 and not bool((trusted < threshold).any()):
+        REFUSES_NOTHING.warn(f"the threshold of {threshold:.3g} bits lies below every trusted image; {advice}")
+
+
+def table(defenses: Iterable[type[Any]] | None = None) -> str:
+    """What each defense takes for granted, as a Markdown table.
+
+    Args:
+        defenses: Classes of defenses; None: all of the library.
+
+    Example:
+        >>> from badnets_lib.defenses import DeepKNN, assumptions
+        >>> print(assumptions.table([DeepKNN]).splitlines()[0])
+        | defense | takes for granted | otherwise | the library warns | page |
+    """
+    from . import ALL  # every defense knows this module
+
+    rows = [
+        f"| {each.__name__} | {one.holds} | {one.otherwise} | {one.warning or 'never: no code can tell'} | {one.page} |"
+        for each in (ALL if defenses is None else defenses)
+        for one in each.assumptions
+    ]
+    head = "| defense | takes for granted | otherwise | the library warns | page |"
+    return "\n".join([head, "|---|---|---|---|---|", *rows])
