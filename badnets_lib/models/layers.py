@@ -165,6 +165,13 @@ def last_hidden(model: nn.Module, x: StoredImages) -> str:
 
     That is the class token of a vision transformer, the pooled features of a DenseNet, "input of fc2" in the book's
     own networks. See `head` for how the layer is found, and for what is raised if it is not.
+
+    Example:
+        >>> last_hidden(model, test.x)
+        'input of fc2'
+        >>> features, logits = listen(model, test.x)
+        >>> features.shape
+        torch.Size([1000, 64])
     """
     return INPUT + head(model, x)
 
