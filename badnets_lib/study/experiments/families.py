@@ -114,11 +114,8 @@ def one_family(*, family: str, fraction: float, seed: int) -> dict[str, Any]:
         for name, trigger in NEAR[family].items()
     }
     chosen = list(plan.indices)
-    return (
-        score(model, test_set, plan.attack).pairs()
-        | _pairs(near)
-        | _how_visible(train_set.x[chosen], poisoned.x[chosen])
-    )
+    counts = score(model, test_set, plan.attack).pairs() | _pairs(near)
+    return counts | _how_visible(train_set.x[chosen], poisoned.x[chosen])
 
 
 def before_stamping(family: str, train_set: ImageSet, fraction: float, seed: int) -> tuple[ImageSet, PoisonPlan]:
