@@ -369,6 +369,12 @@ def test_a_plan_survives_a_file(tmp_path):
     assert torch.equal(PoisonPlan.load(tmp_path / "new" / "plan.json").poison(train).x, plan.poison(train).x)
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "5", "null", '"plan"', "{}", '{"rho": 0.1}'])
+def test_text_that_is_no_plan_is_refused(text):
+    with pytest.raises(ValueError, match="not a poison plan|Expecting"):
+        PoisonPlan.from_json(text)
+
+
 @given(settings, st.data())
 def test_truncated_json_is_refused(settings, data):
     text = PoisonPlan(Attack(Patch(), ALL_TO_ONE), **settings).to_json()
