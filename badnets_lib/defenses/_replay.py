@@ -110,7 +110,7 @@ def replaying(network: nn.Module, before: Mapping[str, Sequence[int]], x: Images
     replayed = {name: _Replayed(parts[name], numbers) for name, numbers in before.items()}
     try:
         for name, each in replayed.items():
-            parts[name].forward = each  # type: ignore[method-assign]
+            parts[name].forward = each
         with torch.no_grad():
             answers = logits_of(network(x))
 

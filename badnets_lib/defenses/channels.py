@@ -87,7 +87,7 @@ class Channels:
         network, silent, before = self._cut(order)
         weights = placement(network)
         hits = torch.zeros(len(order) + 1, dtype=torch.long)
-        for x, y in zip(self._data.x.split(self._batch_size), self._data.y.split(self._batch_size), strict=True):
+        for x, y in zip(*(torch.split(each, self._batch_size) for each in (self._data.x, self._data.y)), strict=True):
             silent.fill_(False)
             with replaying(network, before, place(x, weights)) as answer:
                 for count, channel in enumerate((None, *order)):
@@ -110,7 +110,7 @@ class Channels:
             name, before = self._cuts[1]
             network = self.silenced(())
         network.requires_grad_(False)
-        return network, find_layer(network, name).silent, before
+        return network, _mask_of(find_layer(network, name)), before
 
     def silenced(self, channels: Sequence[int]) -> nn.Module:
         """A copy in which these channels say nothing, whatever their weights, and so learn nothing either.
@@ -126,7 +126,7 @@ class Channels:
         all answers to the images are the same, the copy that is returned is a plain network of the given kind;
         otherwise the network itself is returned.
         """
-        gone = find_layer(network, self._unit[-1]).silent
+        gone = _mask_of(find_layer(network, self._unit[-1]))
         state = {name: each for name, each in network.state_dict().items()}
         del state[f"{self._unit[-1]}.silent"]
         plain = copy.deepcopy(self._model).eval()
@@ -156,7 +156,7 @@ def _silenced(model: nn.Module, name: str, count: int, channels: Sequence[int]) 
     silent = torch.zeros(count, dtype=torch.bool, device=placement(network).device)
     silent[list(channels)] = True
     if "silent" in dict(layer.named_buffers(recurse=False)):
-        silent |= layer.silent
+        silent |= _mask_of(layer)
     else:
         layer.register_forward_hook(_silence)
     layer.register_buffer("silent", silent)
@@ -164,8 +164,12 @@ def _silenced(model: nn.Module, name: str, count: int, channels: Sequence[int]) 
 
 
 def _silence(part: nn.Module, _given: Any, output: Tensor) -> Tensor:
+    return output.masked_fill(_mask_of(part).view(1, -1, 1, 1), 0)
+
+
+def _mask_of(part: nn.Module) -> Tensor:
     silent: Any = part.silent
-    return output.masked_fill(silent.view(1, -1, 1, 1), 0)
+    return silent
 
 
 def _affine(part: nn.Module) -> list[Tensor]:
