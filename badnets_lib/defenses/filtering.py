@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from torch import nn
 
 from ..data.images import ImageSet
 from ..models.training import NetworkSource, TrainConfig, train
 from .activation_clustering import ActivationClustering
+from .assumptions import FILTER_FINDS, Assumption
 from .kinds import RobustTraining
 from .verdicts import Flags, Repair, network_in_words, settings_in_words
 
@@ -27,6 +29,8 @@ class FilterAndRetrain(RobustTraining):
         Tran, Li, Madry, Spectral signatures in backdoor attacks, 2018, retrain in this way.
             arXiv:1811.00636.
     """
+
+    assumptions: ClassVar[tuple[Assumption, ...]] = (FILTER_FINDS,)
 
     data_filter: Callable[[nn.Module, ImageSet], Flags] = field(default_factory=ActivationClustering)
     network: NetworkSource | None = field(default=None, repr=False)

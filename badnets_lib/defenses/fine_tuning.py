@@ -13,7 +13,7 @@ from ..models.adaptation import frozen
 from ..models.inference import placement
 from ..models.training import Epoch, TrainConfig
 from ._repairs import EVERY, begin, check_cost, retrained
-from .assumptions import Assumption
+from .assumptions import CLEAN_TRAINING, Assumption
 from .channels import layers_with_weights
 from .kinds import Removal
 from .knowledge import Holding
@@ -45,7 +45,7 @@ class FineTuning(Removal):
             as it is. arXiv:1805.12185.
     """
 
-    assumptions: ClassVar[tuple[Assumption, ...]] = EVERY
+    assumptions: ClassVar[tuple[Assumption, ...]] = (*EVERY, CLEAN_TRAINING)
 
     epochs: int = 10
     lr: float = 0.005
