@@ -46,7 +46,13 @@ class Call:
 
 
 def calls_of(model: nn.Module, x: StoredImages) -> tuple[Call, ...]:
-    """Every call of every layer while the network answers the first image, in the order in which they end."""
+    """Every call of every layer while the network answers the first image, in the order in which they end.
+
+    Raises:
+        ValueError: The network is scripted: its layers cannot be listened to.
+    """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError("nobody can listen to the layers of a scripted network: pass the module that it was made from")
     calls: list[Call] = []
     begun: list[tuple[int, tuple[Any, int]]] = []
     numbers: Counter[str] = Counter()

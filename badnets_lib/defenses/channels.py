@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ..counts import Proportion
 from ..data.images import ImageSet
-from ..models.inference import check_network, check_outputs, place, placement, predict
-from ..models.layers import find_layer, listen
+from ..models.inference import check_network, check_outputs, place, placement, predict, unwrapped
+from ..models.layers import find_layer, listen, weighted_leaf
 from ._replay import Call, calls_before, calls_of, replaying
 
 
@@ -26,7 +26,8 @@ class Channels:
     taken there, before any pooling, as what a ReLU lets through.
 
     Args:
-        model: Any network that calls the layer once for an image; it is left as it is.
+        model: Any network that calls the layer once for an image; it is left as it is. A wrapper of `torch.compile` or
+            `DataParallel` is taken off.
         data: Images with the labels that count as right: clean ones, or `attack.on(test)` for the attack success rate.
         layer: Name of the convolution, or of any other layer that answers with channels, [N, C, H, W]. None: the last
             convolution that the network calls, unless that one gives the logits.
@@ -47,16 +48,18 @@ class Channels:
     """
 
     def __init__(self, model: nn.Module, data: ImageSet, layer: str | None = None, *, batch_size: int = 64) -> None:
-        self._model = check_network(model)
+        self._model = unwrapped(check_network(model))
         if not len(data):
             raise ValueError("the activity of channels needs at least 1 image; got none")
         self._data = data
         self._batch_size = batch_size
-        self.layer = layer or last_convolution(model, data.x)
-        calls = calls_of(model, data.x)
-        unit = _unit(model, calls, self.layer)
+        calls = calls_of(self._model, data.x)
+        self.layer = layer or _last_convolution(self._model, calls, predict(self._model, data.x[:1]).shape[1])
+        unit = _unit(self._model, calls, self.layer)
         self._unit = tuple(call.name for call in unit)
-        self._cuts = [(call.name, calls_before(calls, call)) for call in (_carriers(model, calls, unit[-1]), unit[-1])]
+        self._cuts = [
+            (call.name, calls_before(calls, call)) for call in (_carriers(self._model, calls, unit[-1]), unit[-1])
+        ]
         output = unit[-1].output[0]
         if not isinstance(output, Tensor) or output.ndim != 4:
             shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -206,29 +209,9 @@ def _carriers(model: nn.Module, calls: Sequence[Call], last: Call) -> Call:
     return last
 
 
-def layers_with_weights(model: nn.Module, x: Tensor) -> tuple[str, ...]:
-    """Names of the layers without parts that have weights, in the order in which the network calls them.
-
-    Args:
-        model: Any network.
-        x: Images [N, C, H, W]; one is enough.
-    """
-    layers = {name: part for name, part in model.named_modules() if not [*part.children()]}
-    return tuple(call.name for call in calls_of(model, x) if call.name in layers and _affine(layers[call.name]))
-
-
-def last_convolution(model: nn.Module, x: Tensor) -> str:
-    """Name of the last convolution that the network calls, once for an image; one that gives the logits is left out.
-
-    Args:
-        model: Any network.
-        x: Images [N, C, H, W]; one is enough.
-
-    Raises:
-        ValueError: There is none.
-    """
-    names = layers_with_weights(model, x)
-    classes = predict(model, x[:1]).shape[1]
+def _last_convolution(model: nn.Module, calls: Sequence[Call], classes: int) -> str:
+    """Name of the last convolution that is called once for an image; one that gives the logits is left out."""
+    names = [call.name for call in calls if weighted_leaf(find_layer(model, call.name))]
     for name in reversed(names):
         part = find_layer(model, name)
         gives_logits = name == names[-1] and getattr(part, "out_channels", None) == classes
