@@ -35,8 +35,8 @@ def begin(model: nn.Module, holding: Holding, what: str) -> tuple[ImageSet, Prop
 
     Raises:
         TypeError: The model is no network, or the holding no `Holding`.
-        ValueError: The network is scripted, there are fewer than 2 trusted images, it has another number of outputs than there
-            are classes, or an answer is not a finite number.
+        ValueError: The network is scripted, there are fewer than 2 trusted images, it has another number of outputs
+            than there are classes, or an answer is not a finite number.
 
     Warns:
         AssumptionWarning: There are fewer than 100 trusted images, the network ends in a softmax, or it is right about

@@ -171,7 +171,7 @@ def _silence(part: nn.Module, _given: Any, output: Tensor) -> Tensor:
 
 
 def _mask_of(part: nn.Module) -> Tensor:
-    silent: Any = part.silent
+    silent: Tensor = part.get_buffer("silent")
     return silent
 
 
