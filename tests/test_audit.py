@@ -28,9 +28,9 @@ def forest(count, seed):
     """Images of six kinds, told apart by where a coloured bar lies, on noise."""
     source = torch.Generator().manual_seed(seed)
     y = torch.arange(count) % 6
-    x = 0.5 * torch.rand(count, 3, 16, 16, generator=source)
+    x = 0.5 * torch.rand(count, 3, 12, 12, generator=source)
     for place, label in enumerate(y.tolist()):
-        x[place, label % 3, 2 * label + 1 : 2 * label + 4] += 0.5
+        x[place, label % 3, 2 * label : 2 * label + 2] += 0.5
     return bd.ImageSet(x, y, CLASSES)
 
 

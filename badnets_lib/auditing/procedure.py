@@ -95,7 +95,7 @@ def audit(
     suspicions = reversed_suspicions(scan, trusted.classes)
     flagged: tuple[Suspects, ...] = ()
     if training is not None:
-        flagged, marks = suspects(run, training, filtered(run, training, seed), names)
+        flagged, marks = suspects(run, training, *filtered(run, training, seed), names)
         suspicions += marks
     screening = screened(run, suspicions, seed)
     repairs = repaired(run, suspicions, seed)

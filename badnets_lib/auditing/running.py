@@ -81,7 +81,7 @@ class Run:
         left = 60 * self.minutes - self.seconds
         needed = passes * self.seconds_an_image
         if left <= 0 or needed > left:
-            why = f"it needs about {_minutes(needed)}; {_minutes(max(left, 0))} of {self.minutes:g} min were left"
+            why = f"it needs about {_minutes(needed)}; {_minutes(max(left, 0.0))} of {self.minutes:g} min were left"
             self.steps.append(Step(name, repr(settings), "not run", why))
             return None
         self.tell(name)

@@ -92,7 +92,7 @@ def audit(
     click.echo(f"Accuracy on trusted pictures {found.accuracy}")
     for step in found.steps:
         click.echo(f"{step.name}: {step.state}: {step.outcome}")
-    click.echo("\n".join((found.verdict, *found.findings, f"The report is {out / 'report.html'}")))
+    click.echo("\n".join((found.verdict, *found.findings, *found.indications, f"The report is {out / 'report.html'}")))
     if not found.looked:
         raise click.ClickException(f"no method that looks for backdoors ran; see {out / 'report.html'} and --minutes")
     return int(bool(found.findings))
