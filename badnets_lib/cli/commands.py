@@ -13,7 +13,7 @@ from ..evaluation.scores import clean_accuracy, score as run_score
 from ..provenance import save_model
 from ..triggers import Trigger
 from . import options, texts
-from .inputs import attack, opened, pictures, planned
+from .inputs import attack, file_names, opened, pictures, planned
 from .progress import step_shown
 
 METHODS: dict[str, type[Removal]] = {
@@ -86,7 +86,7 @@ def audit(
         data = pictures(training, size, classes) if training else None
         found = run_audit(
             given.network, holding, training=data, minutes=minutes, kept=kept, least_accuracy=least_accuracy,
-            seed=seed, weights=given.sha256, tell=tell,
+            seed=seed, weights=given.sha256, names=file_names(training, classes) if training else (), tell=tell,
         )  # fmt: skip
     found.save(out)
     click.echo(f"Accuracy on trusted pictures {found.accuracy}")
