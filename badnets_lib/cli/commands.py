@@ -229,7 +229,7 @@ def repair(
     check_accuracy(given.network, working, least_accuracy)
     repaired = METHODS[method]()(given.network, Holding(working))
     after = clean_accuracy(repaired.model, measuring)
-    bare = repaired.model if given.bare is given.network else repaired.model.model
+    bare = repaired.model if given.bare is given.network else repaired.model.get_submodule("model")
     origin = {"repaired": repaired.settings, "from weights": given.sha256, "seed": seed}
     digest = save_model(out, bare, origin)
     click.echo(f"accuracy on kept pictures before  {clean_accuracy(given.network, measuring)}")

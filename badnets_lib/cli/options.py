@@ -15,7 +15,7 @@ from ..triggers import REGISTERED, Attribute, Chain, Picture, Trigger, from_spec
 Command = Callable[..., Any]
 
 
-class Size(click.ParamType):
+class Size(click.ParamType):  # type: ignore[type-arg]  # older clicks have no arguments there
     """Height and width, such as 32x48."""
 
     name = "size"
@@ -28,7 +28,7 @@ class Size(click.ParamType):
         return int(found[1]), int(found[2])
 
 
-class Numbers(click.ParamType):
+class Numbers(click.ParamType):  # type: ignore[type-arg]
     """Numbers, one a channel, such as 0.485,0.456,0.406."""
 
     name = "NUMBERS"
@@ -43,7 +43,7 @@ class Numbers(click.ParamType):
             self.fail(f"{value!r} are no numbers; give one a channel with commas, such as 0.5,0.5,0.5", param, ctx)
 
 
-class TriggerName(click.ParamType):
+class TriggerName(click.ParamType):  # type: ignore[type-arg]
     """A trigger of the library, with settings after a colon, such as patch:size=4,corner=top-left.
 
     A picture is given by its file: picture:path=sticker.png,place=centre.
