@@ -72,8 +72,10 @@ def audit(
         LowAccuracy: The network gets too many trusted images wrong.
 
     Example:
-        >>> report = bd.audit(model, trusted, training=train_set, minutes=5)
-        >>> report.save("report")
+        >>> found = bd.audit(model, trusted, minutes=0.001)  # no step fits into so little time
+        >>> found.findings
+        ()
+        >>> folder = found.save("report")
     """
     check_network(model)
     _check_sets(trusted, training, names)

@@ -143,5 +143,5 @@ def _seconds_an_image(model: nn.Module, data: ImageSet, images: int = 64) -> flo
     return (time.perf_counter() - started) / len(x)
 
 
-def _minutes(seconds: float) -> str:
+def _minutes(seconds: int | float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
