@@ -28,7 +28,7 @@ print(json.dumps({"torch": torch.__version__, "device": device, "threads": torch
 
 
 def kernel_environment() -> dict[str, str]:
-    """What a chapter's kernel inherits: this process's variables, made quiet, and the word that the site has the scripts.
+    """What a chapter's kernel inherits: this process's variables, quiet, and the word that the site has the scripts.
 
     Figures are drawn in the notebook, whatever this process does with its own.
     """

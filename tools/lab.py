@@ -235,6 +235,7 @@ def digits_file() -> dict[str, Any]:
         "licence": LICENCE,
         "counts": {name: len(images) for name, images in sets.items()},
         "fingerprints": {name: images.fingerprint for name, images in sets.items()},
+        "label_fingerprints": {name: images.label_fingerprint for name, images in sets.items()},
         "labels": packed(torch.cat([images.y for images in sets.values()]).byte().numpy().tobytes()),
         "pixels": packed(half_bytes(torch.cat([images.x for images in sets.values()]))),
     }

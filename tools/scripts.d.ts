@@ -39,6 +39,7 @@ type Digits = {
   licence: string;
   counts: Record<string, number>;
   fingerprints: Record<string, string>;
+  label_fingerprints: Record<string, string>;
   labels: Packed;
   pixels: Packed;
 };

@@ -163,7 +163,7 @@ badnets.define("toolkit", [], () => {
     button {
       font: inherit; font-size: 0.95em; padding: 0.3rem 0.8rem; min-height: 2.75rem; min-width: 2.75rem;
       border: 1px solid var(--pst-color-text-muted, #55626f); border-radius: 4px; cursor: pointer;
-      color: inherit; background: var(--pst-color-background, #fff);
+      color: inherit; background: var(--pst-color-background, transparent);
     }
     :is(button, select, input, a, canvas, .scroller):focus-visible {
       outline: 3px solid var(--bn-clean-text, #00639b); outline-offset: 2px; border-radius: 3px;
