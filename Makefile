@@ -17,7 +17,7 @@ export TQDM_DISABLE := 1
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help book site serve record pages test lint results results-check lab bench assignments grade zoo hunt clean
+.PHONY: help book site serve record pages test quick lint results results-check lab bench assignments grade zoo hunt clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -38,8 +38,11 @@ record: $(FULL) ## run chapters and keep their outputs in chapters/ (ONLY="03 05
 pages: $(SITE) ## rewrite the generated pages in chapters/ after a docstring or a run changed
 	$(BIN)/python tools/build.py pages
 
-test: lint ## check everything: style, types, layers, library, chapters, site
+test: lint ## check everything: style, types, layers, library, chapters, site, grader
 	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+quick: lint ## check in two minutes: style, types, layers, and what needs no browser, chapter or grader
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow and not browser and not notebooks and not grader"
 
 lint: $(FULL) ## check style, types and layers only
 	$(BIN)/ruff check .
@@ -72,8 +75,8 @@ zoo: $(FULL) ## make the capstone's networks from a secret (SALT="..." MODELS=20
 hunt: $(FULL) ## score a folder of hunt.json against that zoo (FROM=folder)
 	$(BIN)/python -m coursework hunt "$(FROM)"
 
-clean: ## remove what was built (not the environment, nor the finished cells of sweeps)
-	@test ! -d _build || find _build -mindepth 1 -maxdepth 1 ! -name sweeps -exec rm -rf {} +
+clean: ## remove what was built (not the environment, finished cells of sweeps, or marks)
+	@test ! -d _build || find _build -mindepth 1 -maxdepth 1 ! -name sweeps ! -name coursework -exec rm -rf {} +
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 

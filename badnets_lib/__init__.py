@@ -54,6 +54,7 @@ from .triggers import (
     Checkerboard as Checkerboard,
     ColourShift as ColourShift,
     Patch as Patch,
+    Picture as Picture,
     Pixels as Pixels,
     Reflection as Reflection,
     Sinusoid as Sinusoid,
@@ -66,20 +67,28 @@ from .triggers import (
 if TYPE_CHECKING:
     from . import (
         attacks as attacks,
+        auditing as auditing,
         data as data,
         defenses as defenses,
+        display as display,
         evaluation as evaluation,
         models as models,
         provenance as provenance,
         study as study,
         triggers as triggers,
     )
+    from .auditing import Audit as Audit, audit as audit
     from .display import plots as plots, tables as tables, widgets as widgets
     from .study import results as results, sweeps as sweeps
 
+LAZY = {"Audit": ".auditing", "audit": ".auditing"}
+"""Attributes that live in a room which is imported when they are first used."""
+
 ROOMS = {
     "attacks": ".attacks",
+    "auditing": ".auditing",
     "defenses": ".defenses",
+    "display": ".display",
     "plots": ".display.plots",
     "results": ".study.results",
     "study": ".study",
@@ -90,11 +99,18 @@ ROOMS = {
 """Attributes that are modules, imported when they are first used: `import badnets_lib` stays light."""
 
 
-def __getattr__(name: str) -> Any:
-    if name in ROOMS:
-        return importlib.import_module(ROOMS[name], __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+_MACHINERY = {"Any", "TYPE_CHECKING", "annotations", "importlib"}
+
+if not TYPE_CHECKING:  # a type checker would take every misspelt name for a room
+
+    def __getattr__(name: str) -> Any:
+        if name in ROOMS:
+            return importlib.import_module(ROOMS[name], __name__)
+        if name in LAZY:
+            return getattr(importlib.import_module(LAZY[name], __name__), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *ROOMS})
+    shown = {name for name in globals() if name not in _MACHINERY and (name[:1] != "_" or name[:2] == "__")}
+    return sorted(shown | set(ROOMS) | set(LAZY))

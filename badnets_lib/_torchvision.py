@@ -16,7 +16,7 @@ def declare_operators() -> None:
     torchvision::nms does not exist". Data sets and plain networks need no operator, so the names are declared.
     """
     try:
-        import torchvision
+        pass
     except RuntimeError as error:
         if "torchvision::nms" not in str(error) or _STAND_IN:
             raise
@@ -24,7 +24,6 @@ def declare_operators() -> None:
         for operator in ("nms", "qnms"):  # qnms since torchvision 0.28
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _STAND_IN.append(library)  # the declaration lives as long as the object
-        import torchvision
 
 
 def torchvision_datasets() -> Any:

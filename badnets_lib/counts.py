@@ -65,7 +65,8 @@ class Proportion:
         if not 0 < confidence < 1:
             raise ValueError(f"confidence must lie strictly between 0 and 1; got {confidence}")
         z = NormalDist().inv_cdf((1 + confidence) / 2)
-        n, p = self.trials, self.value
+        n = self.trials
+        p = self.value
         centre = (p + z * z / (2 * n)) / (1 + z * z / n)
         half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
         low = 0.0 if self.hits == 0 else max(0.0, centre - half)

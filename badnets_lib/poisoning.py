@@ -8,28 +8,45 @@ poisoning: it poisons one training set, and goes to JSON and back.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from operator import index
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from . import _codec
 from ._warnings import warn_assumption
-from .data.images import CHUNK, Images, ImageSet, Labels, Mask, to_unit
+from .data.images import (
+    CHUNK,
+    Images,
+    ImageSet,
+    Labels,
+    Mask,
+    StoredImages,
+    check_images,
+    check_set,
+    label_fingerprint,
+    seeded_generator,
+    stored_like,
+    to_unit,
+)
+from .data.lazy import AlteredDataset, labels_of
+from .data.own import as_labels, pair_of
+from .data.pictures import OneImage, item_image
 from .files import write_atomically
-from .triggers import Selective, Trigger, from_spec, stamp, stamp_square_trigger, to_spec
-from .triggers.base import check_repeats
+from .triggers import Selective, Trigger, stamp, stamp_square_trigger
+from .triggers.base import check_repeats, stamped_once
 
 Sampling = Literal["uniform", "per-class"]
 
 
 def make_badnets_batch(
-    x: Images, y: Labels, target_label: int, poison_mask: Mask, size: int = 4
+    x: Images, y: Labels, target_label: int, poison_mask: Mask, size: int = 4, *, n_classes: int | None = None
 ) -> tuple[Images, Labels]:
     """Stamp and relabel the masked images of a batch: the heart of BadNets in one function.
 
@@ -39,12 +56,13 @@ def make_badnets_batch(
         target_label: The label every masked image gets.
         poison_mask: Boolean [N]; True where the image is poisoned.
         size: Side of the white square in the bottom-right corner, in pixels.
+        n_classes: Number of classes. A batch alone does not tell it: say it, and a label that no class has is refused.
 
     Returns:
         New images and new labels; `x` and `y` are not changed.
 
     Raises:
-        ValueError: Shapes, types or the label do not fit.
+        ValueError: Shapes, types or the label do not fit, or values lie outside [0, 1].
 
     References:
         Gu et al., BadNets, 2017. arXiv:1708.06733.
@@ -53,9 +71,14 @@ def make_badnets_batch(
         raise ValueError(f"need one label and one mask entry per image; got {len(x)}, {len(y)}, {len(poison_mask)}")
     if poison_mask.dtype != torch.bool:
         raise ValueError(f"poison_mask must be boolean; got {poison_mask.dtype} (use mask.bool())")
-    if target_label < 0:
+    if y.ndim != 1 or y.is_floating_point() or y.dtype == torch.bool:
+        raise ValueError(f"labels need shape [N] and an integer dtype; got {y.dtype} {list(y.shape)}")
+    if _whole(target_label) < 0:
         raise ValueError(f"target_label must be at least 0; got {target_label}")
-    stamped, relabelled = x.clone(), y.clone()
+    if n_classes is not None and (target_label >= n_classes or bool((y >= n_classes).any())):
+        raise ValueError(f"labels must lie in [0, {n_classes}); got target_label {target_label}, y to {int(y.max())}")
+    stamped = check_images(x).clone()
+    relabelled = y.clone()
     stamped[poison_mask] = stamp_square_trigger(x[poison_mask], size=size)
     relabelled[poison_mask] = target_label
     return stamped, relabelled
@@ -77,7 +100,9 @@ def flip_labels(train: ImageSet, *, source: int, target: int, fraction: float, s
     References:
         Biggio, Nelson, Laskov, Poisoning attacks against support vector machines, 2012. arXiv:1206.6389.
     """
-    classes = len(train.classes)
+    classes = len(check_set(train, "flip_labels").classes)
+    source = _whole(source)
+    target = _whole(target)
     if source == target or not (0 <= source < classes and 0 <= target < classes):
         raise ValueError(f"source and target must be two classes in [0, {classes}); got {source} and {target}")
     if not 0 < fraction <= 1:
@@ -86,7 +111,7 @@ def flip_labels(train: ImageSet, *, source: int, target: int, fraction: float, s
     count = round(fraction * len(members))
     if not count:
         raise ValueError(f"fraction {fraction} asks for none of the {len(members)} images of class {source}")
-    chosen = members[torch.randperm(len(members), generator=torch.Generator().manual_seed(seed))[:count]]
+    chosen = members[torch.randperm(len(members), generator=seeded_generator(seed))[:count]]
     y = train.y.clone()
     y[chosen.to(y.device)] = target
     return replace(train, y=y)
@@ -112,7 +137,10 @@ class Goal:
     clean_label: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "table", tuple(map(index, self.table)))
+        if not isinstance(self.table, Sequence) or isinstance(self.table, str):
+            hint = "Goal.all_to_one(target, n_classes) makes one"
+            raise TypeError(f"a goal is a table with the wanted label of each class; got {self.table!r} ({hint})")
+        object.__setattr__(self, "table", tuple(map(_whole, self.table)))
         if not isinstance(self.clean_label, bool):
             raise ValueError(f"clean_label must be True or False; got {self.clean_label!r}")
         classes = range(len(self.table))
@@ -124,12 +152,12 @@ class Goal:
     @classmethod
     def all_to_one(cls, target: int, n_classes: int) -> Goal:
         """Every class becomes `target`."""
-        return cls((target,) * n_classes)
+        return cls((_whole(target),) * _whole(n_classes))
 
     @classmethod
     def source_specific(cls, pairs: Mapping[int, int], n_classes: int) -> Goal:
         """Only the classes in `pairs` {source: target} are attacked."""
-        strangers = sorted(set(pairs) - set(range(n_classes)))
+        strangers = sorted(set(pairs) - set(range(_whole(n_classes))))
         if strangers:
             raise ValueError(f"source classes must lie in [0, {n_classes}); got {strangers}")
         return cls(tuple(pairs.get(label, label) for label in range(n_classes)))
@@ -137,7 +165,7 @@ class Goal:
     @classmethod
     def all_to_all(cls, n_classes: int) -> Goal:
         """Class i becomes i + 1, the last wraps to 0."""
-        return cls(tuple((label + 1) % n_classes for label in range(n_classes)))
+        return cls(tuple((label + 1) % n_classes for label in range(_whole(n_classes))))
 
     def wanted(self, y: Labels) -> Labels:
         """The label the attacker wants for each true label, [N]."""
@@ -189,8 +217,11 @@ class Attack:
     goal: Goal
 
     def __post_init__(self) -> None:
-        if not callable(self.trigger):
-            raise TypeError(f"an attack needs a trigger that can be called on images; got {self.trigger!r}")
+        if not callable(self.trigger) or isinstance(self.trigger, type):
+            hint = " (trigger first, then goal)" if isinstance(self.trigger, Goal) else ""
+            raise TypeError(
+                f"an attack needs a trigger that can be called on images, such as Patch(); got {self.trigger!r}{hint}"
+            )
         if not isinstance(self.goal, Goal):
             raise TypeError(f"an attack needs a Goal, such as Goal.all_to_one(7, 10); got {self.goal!r}")
 
@@ -216,7 +247,7 @@ class Attack:
         if self.selective:
             return victims
         stamped = stamp(self.trigger, victims.x)
-        unchanged = int((stamped == victims.x).flatten(1).all(1).sum())
+        unchanged = _unchanged(victims.x, stamped)
         if unchanged:
             warn_assumption(
                 f"the trigger changes nothing on {unchanged} of {len(victims)} victims: success on them is no success",
@@ -241,7 +272,7 @@ class Attack:
             ValueError: The trigger selects every image.
         """
         if not self.selective:
-            return test
+            return check_set(test, "an attack")
         rest = test[~self._carries(test)]
         if not len(rest):
             raise ValueError(f"{self.trigger!r} selects all {len(test)} images; none is left to count as clean")
@@ -273,43 +304,90 @@ class Attack:
             ValueError: The fraction asks for no image, or for more than goal, trigger and `among` allow; or a trigger
                 that selects has a clean-label goal, which leaves it nothing to do.
         """
-        if not isinstance(train, ImageSet):
-            raise TypeError(f"a plan is drawn for an ImageSet; got {type(train).__name__} (see ImageSet.from_dataset)")
-        allowed = self._allowed(train, among)
+        check_set(train, "a plan")
+        allowed = self._allowed(train.y, len(train.classes), among)
+        if self.selective:
+            allowed &= self._selected(train)
         indices = draw_indices(train.y, allowed, fraction, seed=seed, sampling=sampling, added=added)
         if not self.selective:
-            check_repeats(self.trigger, to_unit(train.x[list(indices[:2])]))
-        return PoisonPlan(self, indices, len(train), train.label_fingerprint, train.fingerprint, seed, sampling, added)
+            check_repeats(self.trigger, train.x[list(indices[:2])])
+        marks = (train.label_fingerprint, train.fingerprint)
+        return PoisonPlan(self, indices, len(train), *marks, index(seed), sampling, added)
+
+    def plan_for_labels(
+        self,
+        labels: Any,
+        classes: Sequence[str],
+        *,
+        fraction: float,
+        seed: int = 0,
+        sampling: Sampling = "uniform",
+        added: bool = False,
+        among: Mask | None = None,
+    ) -> PoisonPlan:
+        """Choose which training images to poison when only their labels are at hand: see `PoisonPlan.wrap`.
+
+        The same labels and settings give the same images as `plan`. The plan knows no pixels, so it can refuse other
+        labels but not other images.
+
+        Args:
+            labels: The labels of the clean training set in order: list, numpy array or tensor.
+            classes: The class names, in label order.
+            fraction: This and all that follows are as in `plan`.
+            seed: Seed of the draw.
+            sampling: "uniform" or "per-class".
+            added: Add poisoned copies instead of replacing the originals.
+            among: Boolean [N]; only images where it is True are poisoned.
+
+        Raises:
+            ValueError: As in `plan`, labels are no labels of these classes, or the trigger selects images, for which
+                it must see them.
+        """
+        if self.selective:
+            raise ValueError(f"{self.trigger!r} selects images by what they show; labels alone do not tell (use plan)")
+        y = as_labels(labels)
+        names = tuple(classes)
+        if not len(y) or int(y.min()) < 0 or int(y.max()) >= len(names):
+            raise ValueError(f"need labels in [0, {len(names)}); got {len(y)} of them" + _span(y))
+        allowed = self._allowed(y, len(names), among)
+        indices = draw_indices(y, allowed, fraction, seed=seed, sampling=sampling, added=added)
+        return PoisonPlan(self, indices, len(y), label_fingerprint(y, names), None, index(seed), sampling, added)
 
     def _carries(self, data: ImageSet) -> Mask:
         """True where the trigger works: everywhere, or where it selects, [N]."""
+        check_set(data, "an attack")
         if not isinstance(self.trigger, Selective):
             return torch.ones(len(data), dtype=torch.bool, device=data.y.device)
         return torch.cat([self.trigger.selects(to_unit(part)) for part in torch.split(data.x, CHUNK)])
 
+    def _selected(self, train: ImageSet) -> Mask:
+        """True where the trigger selects a training image, [N]; it must not be everywhere."""
+        carries = self._carries(train)
+        if carries.all():
+            raise ValueError(f"{self.trigger!r} selects all {len(train)} images; a trigger must tell some from others")
+        return carries
+
     def _wanted(self, test: ImageSet, where: Mask) -> ImageSet:
         self.goal.check_classes(len(test.classes))
-        chosen = test[self.goal.victims(test.y) & where]
+        victims = self.goal.victims(test.y)
+        chosen = test[victims & where]
         if not len(chosen):
-            raise ValueError(f"none of the {len(test)} images is a victim: all already have the wanted label")
+            why = "the trigger decides so" if victims.any() else "all already have the wanted label"
+            raise ValueError(f"none of the {len(test)} images is a victim: {why}")
         return replace(chosen, y=self.goal.wanted(chosen.y))
 
-    def _allowed(self, train: ImageSet, among: Mask | None) -> Mask:
-        """True where an image may be poisoned."""
-        self.goal.check_classes(len(train.classes))
-        allowed = self.goal.candidates(train.y)
-        if self.selective:
-            if self.goal.clean_label:
-                raise ValueError(
-                    "a trigger that selects changes labels only; a clean-label goal leaves it nothing to do"
-                )
-            allowed &= self._carries(train)
+    def _allowed(self, y: Labels, classes: int, among: Mask | None) -> Mask:
+        """True where goal and `among` let an image be poisoned, [N]."""
+        self.goal.check_classes(classes)
+        if self.selective and self.goal.clean_label:
+            raise ValueError("a trigger that selects changes labels only; a clean-label goal leaves it nothing to do")
+        allowed = self.goal.candidates(y)
         if among is None:
             return allowed
-        if not isinstance(among, Tensor) or among.dtype != torch.bool or among.shape != train.y.shape:
-            received = f"{among.dtype} {list(among.shape)}" if isinstance(among, Tensor) else type(among).__name__
-            raise ValueError(f"among needs {len(train)} booleans, one per image; got {received}")
-        return allowed & among.to(train.y.device)
+        mask = torch.as_tensor(among)
+        if mask.dtype != torch.bool or mask.shape != y.shape:
+            raise ValueError(f"among needs {len(y)} booleans, one per image; got {mask.dtype} {list(mask.shape)}")
+        return allowed & mask.to(y.device)
 
 
 @dataclass(frozen=True)
@@ -385,10 +463,13 @@ class PoisonPlan:
 
         Raises:
             ValueError: `train` is not the set the plan was drawn for.
+
+        Warns:
+            AssumptionWarning: The trigger leaves some of the images as they are.
         """
         self.check_data(train)
         touched = torch.tensor(self.indices, device=train.y.device)
-        stamped = train.x[touched] if self.attack.selective else stamp(self.attack.trigger, train.x[touched])
+        stamped = self._stamped(train.x[touched])
         labels = self.poisoned_labels(train.y[touched])
         if self.added:
             groups = None if train.groups is None else torch.cat([train.groups, train.groups[touched]])
@@ -399,12 +480,73 @@ class PoisonPlan:
         y[touched] = labels
         return replace(train, x=x, y=y)
 
+    def wrap(
+        self,
+        dataset: Any,
+        *,
+        labels: Any = None,
+        classes: Sequence[str] | None = None,
+        transform: Callable[[Any], Any] | None = None,
+    ) -> AlteredDataset:
+        """A data set that does not fit into memory, poisoned image by image as it is read.
+
+        Args:
+            dataset: Any map-style torch `Dataset` of (image, label), images of any size as PIL pictures or tensors
+                [C, H, W], uint8 or float in [0, 1]: before normalisation, which belongs into `transform` or the
+                network (`Normalized`).
+            labels: All its labels in order. Default: its `targets` or `labels`, else one pass over the items.
+            classes: The class names, in label order. Default: what it calls `classes`.
+            transform: Applied to every image after poisoning, for instance a random crop.
+
+        Returns:
+            A map-style `Dataset` of (image, label): uint8 tensors stay uint8, everything else is float in [0, 1].
+            Added copies come after the others. It has `classes` and the poisoned `targets`.
+
+        Raises:
+            ValueError: Its length, labels or class names are not those the plan was drawn for. Whether its pixels
+                are, only `poison` can tell.
+        """
+        y, names = labels_of(dataset, labels, classes)
+        found = label_fingerprint(y, names)
+        if len(y) != self.size or found != self.labels:
+            raise ValueError(
+                f"the plan was drawn for {self.size} images with labels {self.labels}; "
+                f"this data set has {len(y)} with labels {found}"
+            )
+        if not self.attack.selective:
+            first = item_image(pair_of(dataset[self.indices[0]])[0])
+            check_repeats(self.attack.trigger, first[None])
+        wanted = self.poisoned_labels(y[list(self.indices)]).tolist()
+        touched = dict(zip(self.indices, wanted, strict=True))
+        return AlteredDataset(dataset, y, names, touched, self._stamp_item, added=self.added, transform=transform)
+
+    def _stamp_item(self, image: OneImage) -> OneImage:
+        """One image as the plan poisons it."""
+        if self.attack.selective:
+            return image
+        unit = to_unit(image[None])
+        return stored_like(stamped_once(self.attack.trigger, unit), image)[0]
+
+    def _stamped(self, x: StoredImages) -> StoredImages:
+        """Images with the trigger; those of a trigger that selects carry it already."""
+        if self.attack.selective:
+            return x
+        stamped = stamp(self.attack.trigger, x)
+        unchanged = _unchanged(x, stamped)
+        if unchanged:
+            warn_assumption(
+                f"the trigger changes nothing on {unchanged} of the {len(x)} images to be poisoned",
+                "unchanged-victims",
+            )
+        return stamped
+
     def poisoned_labels(self, y: Labels) -> Labels:
         """The labels that poisoned images get, from their own: the wanted ones, or in a clean-label attack the same."""
         return y if self.attack.goal.clean_label else self.attack.goal.wanted(y)
 
     def check_data(self, train: ImageSet) -> None:
         """Raise unless this is the set the plan was drawn for: pixels, labels and class names."""
+        check_set(train, "a plan")
         if self.fingerprint is not None and train.fingerprint != self.fingerprint:
             raise ValueError(f"the plan was drawn for data {self.fingerprint}; this set is {train.fingerprint}")
         if len(train) != self.size or train.label_fingerprint != self.labels:
@@ -414,36 +556,21 @@ class PoisonPlan:
             )
 
     def to_json(self) -> str:
-        """The plan as text: trigger, goal, index list, fingerprints, seed, sampling rule."""
-        plain: dict[str, Any] = {
-            "trigger": to_spec(self.attack.trigger),
-            "goal": asdict(self.attack.goal),
-            "indices": list(self.indices),
-            "size": self.size,
-            "labels": self.labels,
-            "fingerprint": self.fingerprint,
-            "seed": self.seed,
-            "sampling": self.sampling,
-            "added": self.added,
-        }
-        return json.dumps(plain, sort_keys=True)
+        """The plan as text: attack (trigger and goal), index list, fingerprints, seed, sampling rule.
+
+        Raises:
+            TypeError: The trigger cannot be saved: see `triggers.register`.
+        """
+        return _codec.to_json(self, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> PoisonPlan:
         """Rebuild a plan from `to_json`'s text.
 
         Raises:
-            ValueError: The text is not a plan.
+            ValueError: The text is not a plan: an item is missing, unknown or of another kind.
         """
-        try:
-            plain = json.loads(text)
-            wrong = [name for name, kind in _KINDS.items() if not isinstance(plain[name], kind)]
-            if wrong:
-                raise TypeError(f"wrong kind of {', '.join(wrong)}")
-            attack = Attack(from_spec(plain.pop("trigger")), Goal(**plain.pop("goal")))
-            return cls(attack, tuple(plain.pop("indices")), **plain)
-        except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"this text is not a poison plan: {type(error).__name__} {error}") from error
+        return _codec.from_json(cls, text, "a poison plan")
 
     def save(self, path: Path | str) -> Path:
         """Write `to_json` to a file, whole or not at all."""
@@ -453,13 +580,6 @@ class PoisonPlan:
     def load(cls, path: Path | str) -> PoisonPlan:
         """Read a plan that `save` wrote."""
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
-
-
-_KINDS: dict[str, Any] = {
-    "trigger": dict, "goal": dict, "indices": list, "size": int, "labels": str,
-    "fingerprint": str | None, "seed": int, "sampling": str, "added": bool,
-}  # fmt: skip
-"""What a plan's JSON holds."""
 
 
 def draw_indices(
@@ -478,6 +598,8 @@ def draw_indices(
     Raises:
         ValueError: The fraction is out of range, asks for no image, or for more than are allowed.
     """
+    if fraction is not None and not isinstance(fraction, int | float | np.number):
+        raise TypeError(f"the poisoning fraction is a number in [0, 1]; got {fraction!r}")
     if fraction is not None and (not 0 <= fraction <= 1 or (added and fraction == 1)):
         raise ValueError(f"poisoning fraction must lie in [0, 1], below 1 for added copies; got {fraction}")
     places = allowed.cpu().nonzero().flatten()
@@ -489,7 +611,7 @@ def draw_indices(
             f"poisoning fraction {fraction} asks for {count} of {len(y)} images; "
             f"goal, trigger and `among` allow 1 to {len(places)}"
         )
-    order = places[torch.randperm(len(places), generator=torch.Generator().manual_seed(index(seed)))]
+    order = places[torch.randperm(len(places), generator=seeded_generator(seed))]
     if sampling == "per-class":
         order = _interleave(order, y.cpu()[order])
     return tuple(order[:count].sort().values.tolist())
@@ -502,3 +624,21 @@ def _interleave(order: Tensor, labels: Labels) -> Tensor:
         members = labels == label
         turn[members] = torch.arange(int(members.sum()))
     return order[turn.argsort(stable=True)]
+
+
+def _unchanged(before: StoredImages, after: StoredImages) -> int:
+    """How many images are the same in both."""
+    parts = zip(before.split(CHUNK), after.split(CHUNK), strict=True)
+    return sum(int((one == other).flatten(1).all(1).sum()) for one, other in parts)
+
+
+def _whole(number: Any) -> int:
+    """A label or a number of classes."""
+    try:
+        return index(number)
+    except TypeError:
+        raise TypeError(f"labels and numbers of classes are whole numbers; got {number!r}") from None
+
+
+def _span(y: Labels) -> str:
+    return f" from {int(y.min())} to {int(y.max())}" if len(y) else ""

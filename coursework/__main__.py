@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,15 +36,29 @@ def build(variant: int, out: Path | None) -> None:
             print(path)
 
 
-def grade(assignment: str, folder: Path, variant: int, out: Path | None, *, unsafe: bool, workers: int) -> None:
+def grade(
+    assignment: str, folder: str, variant: int, out: Path | None, *, unsafe: bool, workers: int, again: list[str]
+) -> None:
     """Grade a folder of submissions and say where the marks are."""
+    if not folder:
+        raise ValueError("say which folder holds the submissions: make grade ASSIGNMENT=2 FROM=folder")
     master = masters.find(assignment)
-    found = submissions.find(folder)
-    out = out or OUT / "marks" / f"{master.name}-{folder.resolve().name}"
+    found = submissions.find(Path(folder))
+    out = out or marks_folder(master.name, variant, Path(folder))
     kept = out / "kept"
+    outputs.read_typed(out / outputs.TYPED)  # a table that cannot be read is told before hours of grading
     grader = Grader(master, Variant.draw(variant, seed=seed_of(kept)), unsafe=unsafe)
-    graded = grade_all(grader, found, kept, workers=workers)
+    graded = grade_all(grader, found, kept, workers=workers, again=again)
     print(f"{len(graded)} submissions: {outputs.write(out, master, graded)}")
+    if master.written:
+        print(f"type the points of written answers into {out / outputs.TYPED}, and grade again to add them up")
+
+
+def marks_folder(assignment: str, variant: int, folder: Path) -> Path:
+    """Where the marks of a class go: no other assignment, variant or folder shares it."""
+    whole = folder.resolve()
+    mark = hashlib.sha256(os.fsencode(whole)).hexdigest()[:8]
+    return OUT / "marks" / assignment / f"variant-{variant}" / f"{submissions.file_name(whole.name)}-{mark}"
 
 
 def zoo(salt: str, models: int, out: Path) -> None:
@@ -60,7 +76,7 @@ def hunt(folder: Path, out: Path) -> None:
     scored: dict[str, Score | str] = {}
     for submission in submissions.find(folder, ".json"):
         try:
-            path = submissions.only(submission)
+            path, _ = submissions.only(submission, begins="hunt")
             scored[submission.student] = score_hunt(path, out / "zoo", out / "truth.json")
         except (BadHunt, Unreadable) as error:
             scored[submission.student] = str(error)
@@ -79,10 +95,14 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     building.add_argument("--out", type=Path, help="where to; by default _build/coursework/variant-N")
     grading = commands.add_parser("grade", help="grade a folder of submissions")
     grading.add_argument("assignment", help="how its folder's name begins: 1, 2, ...")
-    grading.add_argument("folder", type=Path, help="holds <student>/anything.ipynb or <student>.ipynb")
+    grading.add_argument("folder", help="holds <student>/anything.ipynb or <student>.ipynb")
     grading.add_argument("--out", type=Path, help="where to; by default _build/coursework/marks/...")
     grading.add_argument("--unsafe", action="store_true", help="run students' code without a sandbox")
     grading.add_argument("--workers", type=int, default=2, help="submissions graded at a time")
+    grading.add_argument(
+        "--again", action="append", default=[], metavar="STUDENT",
+        help="grade this student again although marks are kept; 'lost' for all who lost a check to time or memory",
+    )  # fmt: skip
     making = commands.add_parser("zoo", help="make the networks of the capstone from a secret salt")
     making.add_argument("--salt", required=True, help="kept secret; take one from secrets.token_hex()")
     making.add_argument("--models", type=int, default=20, help="how many networks; more make narrower intervals")

@@ -20,10 +20,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from badnets_lib import load_model
+from badnets_lib._progress import track
 from badnets_lib.defenses import Holding, NeuralCleanse
 from badnets_lib.defenses.verdicts import Scan
 from badnets_lib.files import write_atomically
-from badnets_lib._progress import track
 
 from .hunt import score_hunt
 from .specimens import Recipe, digits

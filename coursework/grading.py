@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -21,15 +22,18 @@ from typing import Any
 
 import torch
 
-from badnets_lib.files import write_atomically
 from badnets_lib._progress import track
+from badnets_lib.files import write_atomically
 
 from . import submissions
 from .inside.wire import Malformed
 from .masters import Check, Master
-from .sandbox import USUAL, Limits, Lost, NoSandbox, Raised, Sandbox, check_available
-from .submissions import Submission, Unreadable
+from .sandbox import LIBRARY, USUAL, Limits, Lost, NoSandbox, Raised, Sandbox, Short, check_available
+from .submissions import Submission, Unreadable, Work, file_name
 from .variants import MASTERS, Variant
+
+WAITS = (5.0, 20.0)
+"""Seconds before a check is repeated on a machine that was short of memory."""
 
 TOLD = 400
 """Characters of a message to a student."""
@@ -54,9 +58,11 @@ class Marks:
         marks: One a check, in the master's order.
         problem: Why nothing could be graded; empty if it could.
         texts: The written answers, by grade_id, for whoever marks them.
+        note: What the student should know about how the work was read.
         sandbox: "bubblewrap", or "UNSAFE" if the code ran with the teacher's rights.
         seconds: What grading it took; for a process's first, with the start of its sandbox.
-        key: Of the submission, checks, variant and sandbox: marks with another key are made again.
+        key: Of the submission, checks, variant, sandbox and the grader's own code: with another one, marks are made
+            again.
     """
 
     student: str
@@ -66,6 +72,7 @@ class Marks:
     sandbox: str
     seconds: float
     key: str
+    note: str = ""
 
     @property
     def points(self) -> float:
@@ -126,40 +133,52 @@ class Grader:
         """The marks of one submission, whatever it is."""
         _ = self.shared  # which may take a while, and not on account of this submission
         start = time.monotonic()
+        key = self.key(submission)  # of what is read now: a file that changes while it is graded is graded again
         try:
             work = submissions.read(submission, self.master, self.variant)
         except (Unreadable, OSError) as error:
             marks = tuple(Mark(check.name, 0.0, check.points, "not graded") for check in self.master.checks)
-            return self._marks(submission, marks, str(error)[:TOLD], {}, start)
+            return self._marks(submission, marks, Work([], {}), key, start, problem=str(error)[:TOLD])
         marks = tuple(self._mark(check, work.sources, sandbox) for check in self.master.checks)
         if not sandbox.apart:  # the next submission must not meet what this one could have spoilt
             sandbox.stop()
-        return self._marks(submission, marks, "", work.texts, start)
+        return self._marks(submission, marks, work, key, start)
 
     def key(self, submission: Submission) -> str:
         """A hash over everything that decides the marks of a submission."""
-        digest = hashlib.sha256(repr((self.variant, self.limits, self.unsafe)).encode())
+        digest = hashlib.sha256(repr((self.variant, self.limits, self.unsafe, own_code())).encode())
         digest.update(json.dumps(self.master.notebook, sort_keys=True).encode())
         for path in submission.files:
             try:
                 content = submissions.contents(path)
             except (Unreadable, OSError) as error:
-                content = str(error).encode()
-            digest.update(hashlib.sha256(path.name.encode() + content).digest())
+                content = str(error).encode("utf-8", "backslashreplace")
+            digest.update(hashlib.sha256(os.fsencode(path.name) + content).digest())
         return digest.hexdigest()
 
     def _marks(
-        self, submission: Submission, marks: tuple[Mark, ...], problem: str, texts: dict[str, str], start: float
+        self, submission: Submission, marks: tuple[Mark, ...], work: Work, key: str, start: float, problem: str = ""
     ) -> Marks:
         sandbox = "UNSAFE" if self.unsafe else "bubblewrap"
         seconds = round(time.monotonic() - start, 2)
-        return Marks(submission.student, marks, problem, texts, sandbox, seconds, self.key(submission))
+        return Marks(submission.student, marks, problem, work.texts, sandbox, seconds, key, work.note)
+
+    def _run(self, check: Check, sources: list[str], sandbox: Sandbox) -> None:
+        """Run one check; once more, after a while, if the machine was short of memory."""
+        for wait in (*WAITS, None):
+            try:
+                with sandbox.question(self.given, sources, check.needs) as functions:
+                    exec(compile(check.code, check.name, "exec", dont_inherit=True), self.shared | functions)
+                return
+            except Short:
+                if wait is None:
+                    raise
+                time.sleep(wait)
 
     def _mark(self, check: Check, sources: list[str], sandbox: Sandbox) -> Mark:
         """Run one check; its points if nothing stops it."""
         try:
-            with sandbox.question([*self.given, *sources], check.needs) as functions:
-                exec(compile(check.code, check.name, "exec", dont_inherit=True), self.shared | functions)
+            self._run(check, sources, sandbox)
         except AssertionError as error:
             return Mark(check.name, 0.0, check.points, str(error)[:TOLD] or "a condition of this check does not hold")
         except NoSandbox:  # this machine's fault, not the student's: grading stops
@@ -173,7 +192,19 @@ class Grader:
         return Mark(check.name, check.points, check.points)
 
 
-def grade_all(grader: Grader, found: Sequence[Submission], kept: Path, *, workers: int = 2) -> list[Marks]:
+@cache
+def own_code() -> str:
+    """A hash over the grader's own code and the library's: a repaired grader grades again."""
+    digest = hashlib.sha256()
+    for folder in (Path(__file__).parent, LIBRARY):
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def grade_all(
+    grader: Grader, found: Sequence[Submission], kept: Path, *, workers: int = 2, again: Collection[str] = ()
+) -> list[Marks]:
     """The marks of all submissions, in order; those that `kept` holds already are taken from there.
 
     Args:
@@ -181,11 +212,16 @@ def grade_all(grader: Grader, found: Sequence[Submission], kept: Path, *, worker
         found: The submissions.
         kept: Folder in which each submission's marks are kept as JSON.
         workers: How many are graded at a time, each in a process of its own; 1 for this process alone.
+        again: Students whose kept marks do not count; "lost" for all who lost a check to time or memory.
     """
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
 
-    tasks = (delayed(_graded)(grader, submission, kept / f"{submission.student}.json") for submission in found)
+    paths = [kept / f"{file_name(submission.student)}.json" for submission in found]
+    for submission, path in zip(found, paths, strict=True):
+        if submission.student in again or ("lost" in again and _was_lost(path)):
+            path.unlink(missing_ok=True)
+    tasks = (delayed(_graded)(grader, each, path) for each, path in zip(found, paths, strict=True))
     try:
         done = Parallel(n_jobs=workers, return_as="generator")(tasks)
         return list(track(done, "grading", total=len(found)))
@@ -200,8 +236,13 @@ def _graded(grader: Grader, submission: Submission, path: Path) -> Marks:
     marks = _kept(path, grader.key(submission))
     if marks is None:
         marks = grader.grade(submission, grader.desk)
-        write_atomically(path, json.dumps(asdict(marks), indent=1))
+        write_atomically(path, json.dumps(asdict(marks), indent=1))  # ASCII: odd characters are escaped
     return marks
+
+
+def _was_lost(path: Path) -> bool:
+    """Whether marks were kept in which a check was lost."""
+    return path.is_file() and '"message": "lost: ' in path.read_text(encoding="utf-8")
 
 
 @cache

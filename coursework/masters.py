@@ -18,6 +18,7 @@ import re
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,18 @@ class Master:
     def written(self) -> dict[str, float]:
         """Points of the questions that a person marks, by grade_id."""
         return {_about(cell)["grade_id"]: _about(cell)["points"] for cell in self.notebook["cells"] if is_written(cell)}
+
+    @cached_property
+    def questions(self) -> dict[str, str]:
+        """The text in front of each written answer, by the answer's grade_id."""
+        pairs = pairwise(self.notebook["cells"])
+        return {_about(cell)["grade_id"]: source(before).strip() for before, cell in pairs if is_written(cell)}
+
+    @cached_property
+    def rubrics(self) -> dict[str, str]:
+        """What a written answer is marked by, by its grade_id: the teacher's version of the cell."""
+        cells = [cell for cell in self.notebook["cells"] if is_written(cell)]
+        return {_about(cell)["grade_id"]: MARKS.sub("", source(cell)).strip() for cell in cells}
 
     def student(self, variant: Variant) -> Notebook:
         """The notebook that is handed out: no solution, no hidden check, no output."""

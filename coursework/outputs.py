@@ -1,10 +1,15 @@
-"""What a teacher takes away: a table of grades, a page of feedback a student, and Gradescope's results."""
+"""What a teacher takes away: tables of grades, feedback for each student, a sheet for each written question.
+
+`written.csv` is the teacher's own: points typed there are read back and never overwritten.
+"""
 
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,57 +19,149 @@ from badnets_lib.files import write_atomically
 from .grading import Mark, Marks
 from .hunt import Score
 from .masters import Master
+from .submissions import file_name
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = re.compile(r"\A[\s\u200b-\u200f\ufeff]*[=+\-@]")
 """A cell that begins so is a formula to a spreadsheet."""
+
+TYPED = "written.csv"
+
+Typed = Mapping[str, Mapping[str, str]]
+"""Points typed by a teacher, as text: by student, then by question."""
 
 
 def write(folder: Path, master: Master, graded: Sequence[Marks]) -> Path:
-    """Write `grades.csv`, `feedback/<student>.md` and `gradescope/<student>/results.json`; return the table's path."""
+    """Write everything about a class into a folder; return the path of `grades.csv`.
+
+    `grades.csv`, `feedback/*.md`, `gradescope/*/results.json`, `written/*.md` (a sheet for each written question, with
+    the rubric and every answer) and `written.csv`, in which a teacher types the points of these.
+    """
+    typed = read_typed(folder / TYPED)
+    write_text(folder / TYPED, typed_table(master, graded, typed))
+    path = write_text(folder / "grades.csv", table(master, graded, typed))
+    for name in master.written:
+        write_text(folder / "written" / f"{name}.md", sheet(master, name, graded))
     for marks in graded:
-        write_atomically(folder / "feedback" / f"{marks.student}.md", feedback(master, marks))
-        results = json.dumps(gradescope(master, marks), indent=1)
-        write_atomically(folder / "gradescope" / marks.student / "results.json", results)
-    return write_atomically(folder / "grades.csv", table(master, graded))
+        name = file_name(marks.student)
+        write_text(folder / "feedback" / f"{name}.md", feedback(master, marks, typed.get(marks.student, {})))
+        results = json.dumps(gradescope(master, marks, typed.get(marks.student, {})), indent=1)
+        write_text(folder / "gradescope" / name / "results.json", results)
+    return path
 
 
-def table(master: Master, graded: Sequence[Marks]) -> str:
-    """One line a student: the points of each check, their sum, room for the written parts, and how it was run."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
+def write_text(path: Path, text: str) -> Path:
+    """Write text, whole or not at all; what UTF-8 cannot hold is written out. Tables get the mark Excel looks for."""
+    data = text.encode("utf-8", "backslashreplace")
+    return write_atomically(path, b"\xef\xbb\xbf" + data if path.suffix == ".csv" else data)
+
+
+def read_typed(path: Path) -> Typed:
+    """The points that a teacher has typed, if there are any.
+
+    Raises:
+        ValueError: The table cannot be read, or an entry is no number; nothing is overwritten then.
+    """
+    if not path.is_file():
+        return {}
+    rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")))
+    if "student" not in (rows.fieldnames or ()):
+        raise ValueError(f"{path} has no column 'student'; repair it, or move it away")
+    typed: dict[str, dict[str, str]] = {}
+    for row in rows:
+        student = _unquoted(row.pop("student") or "")
+        typed[student] = {question: points.strip() for question, points in row.items() if points and points.strip()}
+        for question, points in typed[student].items():
+            try:
+                float(points.replace(",", "."))
+            except ValueError:
+                raise ValueError(f"{path}: {student}, {question}: {points!r} is no number of points") from None
+    return typed
+
+
+def typed_table(master: Master, graded: Sequence[Marks], typed: Typed) -> str:
+    """The teacher's table: one line a student, also for those who are no longer in the folder but have points."""
+    students = list(
+        dict.fromkeys([*(marks.student for marks in graded), *(name for name, row in typed.items() if row)])
+    )
+    return _csv(
+        ["student", *master.written],
+        [[_plain(name), *(typed.get(name, {}).get(question, "") for question in master.written)] for name in students],
+    )
+
+
+def table(master: Master, graded: Sequence[Marks], typed: Typed) -> str:
+    """One line a student: points by machine and by hand, of each check, and how it was run."""
     checks = [check.name for check in master.checks]
-    rows.writerow(["student", "points", "of", *checks, *master.written, "sandbox", "seconds", "problem"])
+    head = ["student", "points", "of", "by machine", "by hand", *checks, *master.written]
+    rows: list[list[Any]] = []
     for marks in graded:
         points = {mark.check: f"{mark.points:g}" for mark in marks.marks}
-        rows.writerow(
+        own = typed.get(marks.student, {})
+        hand = by_hand(own)
+        rows.append(
             [
-                _plain(marks.student), f"{marks.points:g}", f"{marks.possible:g}", *(points[name] for name in checks),
-                *("" for _ in master.written), marks.sandbox, marks.seconds, _plain(marks.problem),
+                _plain(marks.student), f"{marks.points + hand:g}", f"{whole(master, marks):g}",
+                f"{marks.points:g}", f"{hand:g}" if own else "", *(points[name] for name in checks),
+                *(own.get(name, "") for name in master.written), marks.sandbox, marks.seconds, _plain(marks.problem),
             ]
         )  # fmt: skip
-    return text.getvalue()
+    return _csv([*head, "sandbox", "seconds", "problem"], rows)
 
 
-def feedback(master: Master, marks: Marks) -> str:
+def by_hand(own: Mapping[str, str]) -> float:
+    """The sum of what a teacher typed for one student."""
+    return sum(float(points.replace(",", ".")) for points in own.values())
+
+
+def whole(master: Master, marks: Marks) -> float:
+    """All points that there are, by machine and by hand."""
+    return marks.possible + sum(master.written.values())
+
+
+def sheet(master: Master, question: str, graded: Sequence[Marks]) -> str:
+    """One written question: what was asked, the rubric, and everybody's answer."""
+    lines = [
+        f"# {master.title}: {question}",
+        "",
+        master.questions[question],
+        "",
+        "## Rubric",
+        "",
+        master.rubrics[question],
+    ]
+    lines += ["", f"Type the points, of {master.written[question]:g}, into {TYPED}.", ""]
+    for marks in graded:
+        answer = marks.texts.get(question, "").strip()
+        lines += [f"## {_heading(marks.student)}", "", _quoted(answer) if answer else "No answer was found.", ""]
+    return "\n".join(lines)
+
+
+def feedback(master: Master, marks: Marks, own: Mapping[str, str]) -> str:
     """The marks and the reasons, for the student."""
-    lines = [f"# {master.title}", "", f"{marks.student}: **{marks.points:g} of {marks.possible:g} points**", ""]
+    hand = f", {by_hand(own):g} by hand" if own else ""
+    total = f"**{marks.points + by_hand(own):g} of {whole(master, marks):g} points**"
+    lines = [f"# {master.title}", "", f"{_heading(marks.student)}: {total} ({marks.points:g} by machine{hand})", ""]
     if marks.problem:
         lines += [f"Not graded: {_code(marks.problem)}", ""]
+    if marks.note:
+        lines += [f"{_heading(marks.note)}.", ""]
     lines += ["| check | points | why |", "|---|---|---|"]
     lines += [f"| {mark.check} | {mark.points:g} of {mark.possible:g} | {_why(mark)} |" for mark in marks.marks]
     for name, points in master.written.items():
         state = "to be marked by a person" if marks.texts.get(name, "").strip() else "no answer found"
-        lines.append(f"| {name} | ? of {points:g} | written: {state} |")
+        lines.append(f"| {name} | {own.get(name, '?')} of {points:g} | written: {'marked' if name in own else state} |")
     if marks.sandbox == "UNSAFE":
         lines += ["", "Graded without a sandbox."]
     return "\n".join(lines) + "\n"
 
 
-def gradescope(master: Master, marks: Marks) -> dict[str, Any]:
+def gradescope(master: Master, marks: Marks, own: Mapping[str, str]) -> dict[str, Any]:
     """The same in the format of Gradescope's `results.json`."""
+    by_machine = f"{marks.points:g} of {marks.possible:g} points by machine"
+    hand = f", {by_hand(own):g} by hand" if own else ""
     return {
-        "score": marks.points,
-        "output": marks.problem or f"{master.title}: {marks.points:g} of {marks.possible:g} points by machine.",
+        "score": marks.points + by_hand(own),
+        "output": marks.problem or f"{master.title}: {by_machine}{hand}.",
         "execution_time": round(marks.seconds),
         "visibility": "visible",
         "tests": [
@@ -80,6 +177,13 @@ def gradescope(master: Master, marks: Marks) -> dict[str, Any]:
     }
 
 
+def _csv(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([head, *rows])
+    return text.getvalue()
+
+
 def _why(mark: Mark) -> str:
     return _code(mark.message) if mark.message else "passed"
 
@@ -89,29 +193,44 @@ def _code(text: str) -> str:
     return "`" + " ".join(text.replace("`", "'").replace("|", "/").split()) + "`"
 
 
+def _heading(text: str) -> str:
+    """Text of a student's making in one line of Markdown: no markup, no HTML."""
+    line = html.escape(" ".join(text.split()), quote=False)
+    return re.sub(r"([\\`*_\[\]#|~])", r"\\\1", line)
+
+
+def _quoted(text: str) -> str:
+    """A student's answer as it was typed, in a block that it cannot end."""
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall(r"`+", text))])
+    return f"{fence}text\n{text}\n{fence}"
+
+
 def _plain(text: str) -> str:
     """Text that no spreadsheet calculates with."""
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return f"'{text}" if FORMULA.match(text) else text
+
+
+def _unquoted(text: str) -> str:
+    """What `_plain` was given."""
+    return text[1:] if text.startswith("'") and FORMULA.match(text[1:]) else text
 
 
 HUNT = ("auc", "cross_entropy", "triggers", "ranking", "certainty", "trigger_points", "points", "of", "problem")
 
 
 def hunts(folder: Path, scored: Mapping[str, Score | str]) -> Path:
-    """Write `hunt.csv` and `feedback/<student>.md` for the hunt; return the table's path.
+    """Write `hunt.csv` and `feedback/*.md` for the hunt; return the table's path.
 
     Args:
         folder: Where to.
         scored: By student: the score, or why there is none.
     """
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["student", *HUNT])
+    rows: list[list[Any]] = []
     for student, score in scored.items():
-        told = f"Not scored: {_code(score)}\n" if isinstance(score, str) else score.to_markdown()
-        write_atomically(folder / "feedback" / f"{student}.md", f"# Trojan hunt\n\n{told}")
-        rows.writerow([_plain(student), *_hunt(score)])
-    return write_atomically(folder / "hunt.csv", text.getvalue())
+        body = f"Not scored: {_code(score)}\n" if isinstance(score, str) else score.to_markdown()
+        write_text(folder / "feedback" / f"{file_name(student)}.md", f"# Trojan hunt\n\n{body}")
+        rows.append([_plain(student), *_hunt(score)])
+    return write_text(folder / "hunt.csv", _csv(["student", *HUNT], rows))
 
 
 def _hunt(score: Score | str) -> list[Any]:

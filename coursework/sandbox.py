@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from torch import Tensor
 
 import badnets_lib
 
@@ -49,6 +50,10 @@ class NoSandbox(RuntimeError):
 
 class Lost(Exception):
     """A question's code gave no answer that counts; the text says why. Its sandbox is gone."""
+
+
+class Short(Lost):
+    """The machine was short of memory, through no fault of this question that could be shown: it may be asked again."""
 
 
 class Raised(Exception):
@@ -155,11 +160,14 @@ class Sandbox:
         self.stop()
 
     @contextmanager
-    def question(self, sources: list[str], names: list[str]) -> Iterator[dict[str, Callable[..., Any]]]:
+    def question(
+        self, given: list[str], sources: list[str], names: list[str]
+    ) -> Iterator[dict[str, Callable[..., Any]]]:
         """Functions that call the student's, for the length of one question.
 
         Args:
-            sources: The code of the notebook's cells, in order.
+            given: The code that every student has, in order.
+            sources: The code of the student's cells, in order.
             names: The functions that the question needs.
 
         Raises:
@@ -167,7 +175,7 @@ class Sandbox:
         """
         try:
             with self._link() as link:
-                link.send({"sources": sources, "names": names, "limits": self.limits.inside()})
+                link.send({"given": given, "sources": sources, "names": names, "limits": self.limits.inside()})
                 problems = link.receive()
                 yield {name: _function(link, name, problems) for name in names}
         except Lost:
@@ -223,7 +231,7 @@ class Link:
 
     def __init__(self, socket: socket.socket, process: subprocess.Popen[bytes] | None, limits: Limits) -> None:
         self._socket, self._process, self._limits = socket, process, limits
-        self._deadline = time.monotonic() + limits.seconds
+        self._left = float(limits.seconds)  # of the student's time: it runs only while an answer is waited for
 
     def __enter__(self) -> Link:
         return self
@@ -234,7 +242,7 @@ class Link:
     def send(self, value: Any) -> None:
         """Send one message."""
         message = wire.pack(value)
-        self._socket.settimeout(max(self._deadline - time.monotonic(), GLANCE))
+        self._socket.settimeout(max(self._left, GLANCE))
         try:
             self._socket.sendall(struct.pack(">I", len(message)) + message)
         except TimeoutError:
@@ -259,21 +267,27 @@ class Link:
     def _exactly(self, count: int) -> bytes:
         data = bytearray()
         while len(data) < count:
-            left = self._deadline - time.monotonic()
-            if left <= 0:
+            if self._left <= 0:
                 raise Lost(f"no answer within {self._limits.seconds} seconds")
             self._check_memory()
-            self._socket.settimeout(min(left, GLANCE))
-            try:
-                piece = self._socket.recv(min(count - len(data), 2**20))
-            except TimeoutError:
-                continue
-            except OSError:
-                piece = b""
-            if not piece:
-                raise Lost("the process ended")
-            data += piece
+            data += self._piece(count - len(data))
         return bytes(data)
+
+    def _piece(self, most: int) -> bytes:
+        """Some bytes, or none if there were none for a moment; the moment counts as the student's time."""
+        started = time.monotonic()
+        self._socket.settimeout(min(max(self._left, GLANCE / 10), GLANCE))
+        try:
+            piece = self._socket.recv(min(most, 2**20))
+        except TimeoutError:
+            return b""
+        except OSError:
+            raise Lost("the process ended") from None
+        finally:
+            self._left -= time.monotonic() - started
+        if not piece:
+            raise Lost("the process ended")
+        return piece
 
     def _check_memory(self) -> None:
         """All processes inside together; one by one they are bounded from within."""
@@ -281,13 +295,25 @@ class Link:
             return
         try:
             family = psutil.Process(self._process.pid).children(recursive=True)
-            held = sum(process.memory_info().rss for process in family if process.is_running())
+            held = sum(_held(process) for process in family if process.is_running())
         except psutil.Error:  # one of them has just ended
             return
         if held > BASE + 2 * self._limits.memory:
             raise Lost(f"more than {2 * self._limits.memory:,} bytes of memory in all")
-        if psutil.virtual_memory().available < FLOOR:  # there is memory that belongs to no process
-            raise Lost(f"the machine had less than {FLOOR:,} bytes of memory left")
+        if psutil.virtual_memory().available < FLOOR:  # whoever holds it: this question may not be the one
+            raise Short(f"the machine had less than {FLOOR:,} bytes of memory left")
+
+
+def _held(process: psutil.Process) -> int:
+    """Bytes that a process holds, files in memory that it has open included: they belong to no process's own memory."""
+    held = int(process.memory_info().rss)
+    try:
+        for entry in os.scandir(f"/proc/{process.pid}/fd"):
+            if os.readlink(entry.path).startswith(("/memfd:", "/dev/shm")):
+                held += entry.stat().st_blocks * 512
+    except OSError:  # not ours to look at, or just closed
+        pass
+    return held
 
 
 def _function(link: Link, name: str, problems: Any) -> Callable[..., Any]:
@@ -296,7 +322,8 @@ def _function(link: Link, name: str, problems: Any) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         link.send([name, args, kwargs])
         match link.receive():
-            case ["value", value]:
+            case ["value", value, list(changes)]:
+                bring_back(args, changes)
                 return value
             case ["missing"]:
                 raise NameError("; ".join([f"there is no function {name}", *map(str, problems)]))
@@ -305,6 +332,22 @@ def _function(link: Link, name: str, problems: Any) -> Callable[..., Any]:
         raise Lost(f"{name} sent something that is no reply")
 
     return call
+
+
+def bring_back(args: tuple[Any, ...], changes: list[Any]) -> None:
+    """Change our arguments as the student's function changed its copies, so that a check can see it.
+
+    Raises:
+        Lost: What came back fits none of them.
+    """
+    for change in changes:
+        match change:
+            case [int(place), Tensor() as new] if 0 <= place < len(args) and isinstance(args[place], Tensor):
+                if new.shape != args[place].shape:
+                    raise Lost(f"argument {place + 1} came back with another shape")
+                args[place].data.copy_(new)
+            case _:
+                raise Lost("the arguments that came back are none")
 
 
 def raised(kind: str, text: str) -> Raised:

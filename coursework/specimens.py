@@ -15,12 +15,12 @@ import torch
 from torch import nn
 
 from badnets_lib import (
+    Attack,
     Blend,
     Checkerboard,
     Goal,
     ImageSet,
     Patch,
-    PoisonPlan,
     Proportion,
     Reflection,
     Sinusoid,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import stat
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,18 @@ LARGEST = 16 * 2**20
 MOST_CODE = 2**19
 """Characters of code that are looked at, at most."""
 
+STRANGE = re.compile(r"\A(\..*|__MACOSX|Thumbs\.db|desktop\.ini|submission_metadata\.yml|.*\.csv)\Z", re.IGNORECASE)
+"""What file managers, archives and course systems leave behind, and tables of grades: no student's work."""
+
+CANVAS = re.compile(r"\A(?P<name>[^_]+)_(?P<late>LATE_)?(?P<number>\d+)_\d+_(?P<file>.+)\Z")
+"""`doejane_LATE_12345_67890_1_rates-1`: how Canvas names the files of a class."""
+
+MOODLE = re.compile(r"\A(?P<name>[^_]+)_(?P<number>\d+)_assignsubmission_file_?(?P<file>.*)\Z")
+"""`Jane Doe_4711_assignsubmission_file_`: how Moodle names them."""
+
+COPY = re.compile(r"(?: \((\d+)\)|-(\d+))\Z")
+"""`1_rates (2)` or `1_rates-2`: a copy that a browser or a course system numbered."""
+
 
 class Unreadable(ValueError):
     """What was handed in cannot be graded; the text says why."""
@@ -28,12 +43,18 @@ class Submission:
     """Who handed in what.
 
     Attributes:
-        student: The name of the folder, or of the file without its ending.
-        files: The files found, usually one.
+        student: The name of the folder, or of the file without its ending; as text that can be shown and written.
+        files: The files of the right kind, usually one.
+        others: Names of what else is there, for the message if no file is.
+        number: The student's number in Canvas or Moodle, where the name holds it.
+        late: Canvas says that it came late.
     """
 
     student: str
     files: tuple[Path, ...]
+    others: tuple[str, ...] = ()
+    number: str = ""
+    late: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,42 +64,69 @@ class Work:
     Attributes:
         sources: The code of the student's own cells, in order.
         texts: The written answers, by grade_id.
-        digest: SHA-256 of the file.
+        note: What the student should know about how it was read.
     """
 
     sources: list[str]
     texts: dict[str, str]
-    digest: str
+    note: str = field(default="")
 
 
 def find(folder: Path, ending: str = ".ipynb") -> list[Submission]:
     """Everybody's submission, by name: `folder/<student>/anything.ipynb` or `folder/<student>.ipynb`.
 
-    Who handed in a file of another kind is there too, without a file.
+    Who handed in a file of another kind is there too, without a file. What is in both a folder and a file of one
+    name is one submission.
 
     Args:
         folder: Where they lie.
-        ending: Of the files that are handed in.
+        ending: Of the files that are handed in, whatever their case.
 
     Raises:
-        ValueError: There is no such folder, nothing in it, or somebody is in it twice.
+        ValueError: There is no such folder, or nothing in it.
     """
     if not folder.is_dir():
         raise ValueError(f"no folder {folder}")
-    found = []
-    for entry in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
-        if entry.is_dir() and not entry.is_symlink():
-            inside = (path for path in entry.rglob(f"*{ending}") if ".ipynb_checkpoints" not in path.parts)
-            found.append(Submission(entry.name, tuple(sorted(inside))))
-        elif entry.suffix == ending:
-            found.append(Submission(entry.stem, (entry,)))
-    names = [submission.student for submission in found]
-    others = {entry.stem for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")}
-    found += [Submission(name, ()) for name in sorted(others - {*names})]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice or not found:
-        raise ValueError(f"{folder} holds " + (f"several submissions of {', '.join(twice)}" if twice else "nothing"))
-    return found
+    found: dict[str, list[Path]] = {}
+    for entry in sorted(folder.iterdir()):
+        if not STRANGE.match(entry.name):
+            student = entry.name if entry.is_dir() else entry.stem
+            found.setdefault(shown(student), []).extend(_inside(entry))
+    if not found:
+        raise ValueError(f"{folder} holds nothing")
+    return [_submission(student, paths, ending) for student, paths in sorted(found.items())]
+
+
+def _inside(entry: Path) -> Iterable[Path]:
+    """The files of one entry, without what archives and course systems leave behind."""
+    if entry.is_symlink() or not entry.is_dir():
+        yield entry
+        return
+    for path in sorted(entry.rglob("*")):
+        if not path.is_dir() and not any(STRANGE.match(part) for part in path.relative_to(entry).parts):
+            yield path
+
+
+def _submission(student: str, paths: list[Path], ending: str) -> Submission:
+    files = tuple(path for path in paths if path.suffix.lower() == ending)
+    others = tuple(shown(path.name) for path in paths if path not in files)
+    about = CANVAS.match(student) or MOODLE.match(student)
+    if about is None:
+        return Submission(student, files, others)
+    return Submission(student, files, others, about["number"], bool(about.groupdict().get("late")))
+
+
+def shown(name: str) -> str:
+    """A file's name as text: bytes that are no UTF-8 are written out."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def file_name(student: str) -> str:
+    """A name for files about a student: short, without what a file system minds, another one for every student."""
+    plain = re.sub(r"[^\w .()+-]", "_", student)[:60].strip(" .")
+    if plain == student:
+        return plain
+    return f"{plain or 'student'}-{hashlib.sha256(student.encode('utf-8', 'backslashreplace')).hexdigest()[:8]}"
 
 
 def read(submission: Submission, master: Master, variant: Variant) -> Work:
@@ -88,16 +136,16 @@ def read(submission: Submission, master: Master, variant: Variant) -> Work:
     they appear and whatever they say. A cell without metadata counts as the student's.
 
     Raises:
-        Unreadable: There is no notebook, more than one, or it is not one that was handed out for this.
+        Unreadable: There is no notebook, several different ones, or it is not one that was handed out for this.
     """
-    data = contents(only(submission))
+    path, note = only(submission)
     try:
-        notebook = json.loads(data.decode())
+        notebook = as_notebook(contents(path))
         cells = [_cell(cell) for cell in notebook["cells"]]
         about = notebook.get("metadata", {}).get("badnets", {})
         was = str(about.get("assignment", master.name)), about.get("variant", variant.number)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError) as error:
-        raise Unreadable(f"{submission.files[0].name} is not a notebook ({type(error).__name__})") from None
+        raise Unreadable(f"{shown(path.name)} is not a notebook ({type(error).__name__})") from None
     if was != (master.name, variant.number):
         raise Unreadable(
             f"this is {was[0][:60]}, variant {str(was[1])[:20]}; graded is {master.name}, variant {variant.number}"
@@ -105,21 +153,72 @@ def read(submission: Submission, master: Master, variant: Variant) -> Work:
     code = [text for kind, name, text in cells if kind == "code" and name not in master.kept]
     if sum(map(len, code)) > MOST_CODE:
         raise Unreadable(f"{sum(map(len, code)):,} characters of code; {MOST_CODE:,} are allowed")
+    return Work(code, _written(cells, master), note)
+
+
+def as_notebook(data: bytes) -> dict[str, Any]:
+    """A notebook from a file's bytes, in whatever encoding Windows or a browser left it; format 3 is brought to 4.
+
+    Raises:
+        ValueError: It is none.
+    """
+    text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    notebook = json.loads(text)
+    if isinstance(notebook, dict) and "worksheets" in notebook:
+        import nbformat
+
+        newer: Any = nbformat.convert(nbformat.from_dict(notebook), 4)
+        return dict(newer)
+    if not isinstance(notebook, dict):
+        raise ValueError("no object")
+    return notebook
+
+
+def _written(cells: list[tuple[str, str, str]], master: Master) -> dict[str, str]:
+    """The written answers. One whose cell lost its metadata is looked for behind the question that asks for it."""
     texts = {name: text for kind, name, text in cells if kind == "markdown" and name in master.written}
-    return Work(code, texts, hashlib.sha256(data).hexdigest())
+    for name, question in master.questions.items():
+        if name in texts:
+            continue
+        places = [at for at, (kind, _, text) in enumerate(cells) if kind == "markdown" and text.strip() == question]
+        if places and places[0] + 1 < len(cells):
+            kind, own, text = cells[places[0] + 1]
+            if kind == "markdown" and not own:
+                texts[name] = text
+    return texts
 
 
-def only(submission: Submission) -> Path:
-    """The one file that was handed in.
+def only(submission: Submission, begins: str = "") -> tuple[Path, str]:
+    """The one file that is graded, and a note if it was chosen among several.
+
+    Of numbered copies, `1_rates.ipynb` and `1_rates (1).ipynb`, the last one counts; of equal files, any; and where a
+    whole working folder was handed in, those whose names begin as asked.
 
     Raises:
         Unreadable: There is none, there are several, or it is not an ordinary file of ordinary size.
     """
-    if len(submission.files) != 1:
-        names = ", ".join(path.name for path in submission.files) or "none"
-        raise Unreadable(f"one file is expected; found {names}")
-    check_ordinary(submission.files[0])
-    return submission.files[0]
+    files = submission.files
+    if len(files) > 1 and begins:
+        files = tuple(path for path in files if path.name.startswith(begins)) or files
+    if not files:
+        found = ", ".join(submission.others) or "none"
+        raise Unreadable(f"one file is expected; found {found}")
+    for path in files:
+        check_ordinary(path)
+    if len(files) == 1:
+        return files[0], ""
+    if len({contents(path) for path in files}) == 1:
+        return files[0], f"{len(files)} equal files were handed in"
+    names = ", ".join(shown(path.name) for path in files)
+    if len({COPY.sub("", path.stem) for path in files}) == 1:
+        last = max(files, key=_copy_number)
+        return last, f"of {names} the last copy was graded, {shown(last.name)}"
+    raise Unreadable(f"one file is expected; found {names}")
+
+
+def _copy_number(path: Path) -> int:
+    found = COPY.search(path.stem)
+    return int(found[1] or found[2]) if found else 0
 
 
 def contents(path: Path) -> bytes:
@@ -140,9 +239,11 @@ def check_ordinary(path: Path) -> None:
     """
     about = path.lstat()
     if not stat.S_ISREG(about.st_mode):
-        raise Unreadable(f"{path.name} is not an ordinary file")
+        raise Unreadable(f"{shown(path.name)} is not an ordinary file")
     if about.st_size > LARGEST:
-        raise Unreadable(f"{path.name} has {about.st_size:,} bytes; {LARGEST:,} are allowed")
+        raise Unreadable(
+            f"{shown(path.name)} has {about.st_size:,} bytes; {LARGEST:,} are allowed: clear the outputs and save again"
+        )
 
 
 def _cell(cell: Any) -> tuple[str, str, str]:

@@ -38,8 +38,8 @@ from typing import Any
 import torch
 
 from badnets_lib import DamagedFile, load_model, save_model
-from badnets_lib.files import write_atomically
 from badnets_lib._progress import track
+from badnets_lib.files import write_atomically
 
 from .specimens import Kind, Recipe, Truth, digest, draw_kinds, stream, train_one
 

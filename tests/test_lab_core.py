@@ -205,7 +205,7 @@ def test_the_search_is_the_librarys(page, digits):
     own = NeuralCleanse(rounds=8)
     with pytest.warns(AssumptionWarning):
         found = own(network, Holding(few))
-    norms = page.evaluate("""([weights, x, rounds]) => {
+    searched = page.evaluate("""([weights, x, rounds]) => {
       const { Network, random } = badnets.use("core"), { Search } = badnets.use("scan");
       const network = new Network(Float32Array.from(weights));
       const settings = { ...badnets.data.settings.scan, rounds };
@@ -213,25 +213,35 @@ def test_the_search_is_the_librarys(page, digits):
         const digits = { x: Float32Array.from(x), y: new Uint8Array(16) };
         const search = new Search(network, digits, label, random(1), settings);
         while (!search.done) search.round();
-        return search.best.norm;
+        const { norm, reached } = search.verified();
+        return [norm, reached];
       });
     }""", [flat(network).tolist(), listed(few.x), own.rounds])  # fmt: skip
-    assert norms == pytest.approx(found.norms.tolist(), rel=1e-3)
-    assert min(norms) < 100 < 784, "some label was reached"
+    assert [reached for _, reached in searched] == found.reached.tolist()
+    assert [norm for norm, _ in searched] == pytest.approx(found.norms.tolist(), rel=1e-3)
+    assert found.reached.all() and found.norms.max() < 400, "eight rounds are enough for masks of their own"
 
 
-@pytest.mark.parametrize(
-    ("norms", "flagged"),
-    [
-        ((80, 126, 72, 66, 86, 73, 99, 7, 65, 85), [7]),
-        ((80, 148, 63, 70, 84, 79, 92, 94, 76, 92), []),
-        ((79, 80, 81, 60, 80, 79, 82, 80, 81, 80), []),  # an outlier, but not small enough
-        ((50, 50, 50, 50, 50, 50, 50, 50, 50, 50), []),
-    ],
-)
-def test_the_verdict_is_the_librarys(page, norms, flagged):
-    found = page.evaluate('(norms) => badnets.use("scan").judge(norms, badnets.data.settings.scan)', norms)
-    anomaly, labels = NeuralCleanse().judge(torch.tensor(norms, dtype=torch.float64))
+SIZES = (80, 126, 72, 66, 86, 73, 99, 7, 65, 85)
+
+
+@pytest.mark.filterwarnings("ignore::badnets_lib.AssumptionWarning")
+@pytest.mark.parametrize(("norms", "unreached", "flagged"), [
+    (SIZES, [], [7]),
+    ((80, 148, 63, 70, 84, 79, 92, 94, 76, 92), [], []),
+    ((79, 80, 81, 60, 80, 79, 82, 80, 81, 80), [], []),  # an outlier, but not small enough
+    ((50, 50, 50, 50, 50, 50, 50, 50, 50, 50), [], []),
+    ((50, 50, 50, 50, 50, 50, 50, 50, 50, 5), [], []),  # no spread: nothing can be called an outlier
+    (SIZES, [0, 1, 2, 3], [7]),  # four labels were never reached: the others make the median
+    (SIZES, [7], []),
+    (SIZES, [0, 1, 2, 3, 4, 5, 6, 8], []),  # of two labels none is an outlier
+])  # fmt: skip
+def test_the_verdict_is_the_librarys(page, norms, unreached, flagged):
+    reached = [label not in unreached for label in range(10)]
+    sizes = [norm if known else 784 for norm, known in zip(norms, reached, strict=True)]
+    found = page.evaluate("""([norms, reached]) =>
+      badnets.use("scan").judge(norms, reached, badnets.data.settings.scan)""", [sizes, reached])  # fmt: skip
+    anomaly, labels = NeuralCleanse().judge(torch.tensor(sizes, dtype=torch.float64), torch.tensor(reached))
     assert found["anomaly"] == pytest.approx(anomaly.tolist(), rel=1e-9, abs=1e-9)
     assert found["flagged"] == list(labels) == flagged
 
@@ -249,7 +259,7 @@ def test_a_search_finds_the_trigger_of_an_exported_network(page, digits):
         const digits = { x: Float32Array.from(x), y: new Uint8Array(100) };
         const search = new Search(network, digits, label, random(1), badnets.data.settings.scan);
         while (!search.done) search.round();
-        const { norm, mask, pattern } = search.best;
+        const { norm, mask, pattern } = search.verified();
         const stamped = Float32Array.from(x.slice(0, 784), (value, at) => value + mask[at] * (pattern[at] - value));
         return { norm, sum: mask.reduce((a, b) => a + b), answer: network.answer(stamped) };
       });

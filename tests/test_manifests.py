@@ -4,8 +4,17 @@ import json
 import pytest
 import torch
 
-from badnets_lib import Goal, Patch, PoisonPlan, SmallCNN
-from badnets_lib.provenance.manifests import BadSignature, Changes, Manifest, file_hash, new_key, public_key, sign, verified
+from badnets_lib import Attack, Goal, Patch, SmallCNN
+from badnets_lib.provenance.manifests import (
+    BadSignature,
+    Changes,
+    Manifest,
+    file_hash,
+    new_key,
+    public_key,
+    sign,
+    verified,
+)
 
 SHA = hashlib.sha256(b"one").hexdigest()
 
@@ -77,9 +86,18 @@ def test_what_is_no_hash_is_refused(digest):
         Manifest({"a": digest})
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"parts": 3, "about": {}}', '{"parts": {"a": 3}, "about": {}}'])
-def test_a_text_that_is_no_manifest_is_refused(text, unchecked):
-    with pytest.raises(ValueError, match="this text is not a manifest"):
+@pytest.mark.parametrize(("text", "words"), [
+    ("", "Expecting value"),
+    ("[]", "expected an object with keys"),
+    ("{}", "missing about, parts"),
+    ('{"parts": 3, "about": {}}', "parts: expected an object with keys; got 3"),
+    ('{"parts": {"a": 3}, "about": {}}', "parts: expected a text; got 3"),
+    ('{"parts": {}, "about": {}, "colour": 1}', "unknown colour"),
+    ('{"parts": {"a": "12"}, "about": {}}', "a needs a SHA-256"),
+    ('{"parts": {}, "about": {"a": NaN}}', "NaN is no number in JSON"),
+])  # fmt: skip
+def test_a_text_that_is_no_manifest_is_refused(text, words):
+    with pytest.raises(ValueError, match=f"this is not a manifest: {words}"):
         Manifest.from_json(text)
 
 

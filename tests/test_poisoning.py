@@ -4,7 +4,18 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from badnets_lib import Chain, Goal, ImageSet, Patch, Pixels, PoisonPlan, flip_labels, make_badnets_batch
+from badnets_lib import (
+    SINGLE_PIXEL,
+    Attack,
+    Chain,
+    Goal,
+    ImageSet,
+    Patch,
+    Pixels,
+    PoisonPlan,
+    flip_labels,
+    make_badnets_batch,
+)
 
 ALL_TO_ONE, ALL_TO_ALL = Goal.all_to_one(2, 3), Goal.all_to_all(3)
 CLEAN_LABEL = Goal((2, 2, 2), clean_label=True)
@@ -225,10 +236,10 @@ def test_every_allowed_image_can_be_chosen():
 
 
 @pytest.mark.parametrize(("fraction", "goal", "added", "message"), [
-    (0.95, ALL_TO_ONE, False, "fraction 0.95 asks for 57 of 60 images; the goal allows 1 to 40"),
-    (0.5, ALL_TO_ONE, True, "fraction 0.5 asks for 60 of 60 images; the goal allows 1 to 40"),
-    (0.4, CLEAN_LABEL, False, "asks for 24 of 60 images; the goal allows 1 to 20"),
-    (0.001, ALL_TO_ONE, False, "asks for 0 of 60 images; the goal allows 1 to 40"),
+    (0.95, ALL_TO_ONE, False, "fraction 0.95 asks for 57 of 60 images; goal, trigger and `among` allow 1 to 40"),
+    (0.5, ALL_TO_ONE, True, "fraction 0.5 asks for 60 of 60 images; goal, trigger and `among` allow 1 to 40"),
+    (0.4, CLEAN_LABEL, False, "asks for 24 of 60 images; goal, trigger and `among` allow 1 to 20"),
+    (0.001, ALL_TO_ONE, False, "asks for 0 of 60 images; goal, trigger and `among` allow 1 to 40"),
     (0.0, ALL_TO_ONE, False, "asks for 0 of 60"),
     (-0.1, ALL_TO_ONE, False, r"must lie in \[0, 1\].*got -0.1"),
     (1.5, ALL_TO_ALL, True, "got 1.5"),
@@ -248,9 +259,10 @@ def test_a_goal_for_other_classes_is_refused():
     with pytest.raises(ValueError, match="the goal has 10 classes; the data have 3"):
         draw(numbers(), Goal.all_to_one(1, 10))
     ten = ImageSet(torch.zeros(5, 1, 8, 8), torch.arange(5), tuple("abcdefghij"))
-    for use in (PoisonPlan.attack, PoisonPlan.victims):
+    attack = draw(numbers()).attack
+    for use in (attack.on, attack.victims):
         with pytest.raises(ValueError, match="the goal has 3 classes; the data have 10"):
-            use(draw(numbers()), ten)
+            use(ten)
 
 
 def test_a_plan_refuses_other_data():
@@ -301,7 +313,7 @@ def test_attack_and_victims_are_the_same_images_with_and_without_the_trigger(goa
 def test_a_test_set_without_victims_is_refused():
     test = numbers(30)
     with pytest.raises(ValueError, match="none of the 10 images is a victim"):
-        draw(numbers()).attack(test[test.y == 2])
+        draw(numbers()).attack.on(test[test.y == 2])
 
 
 @pytest.mark.parametrize(("changes", "message"), [
@@ -313,24 +325,27 @@ def test_a_test_set_without_victims_is_refused():
     ({"sampling": "random"}, "sampling must be one of uniform, per-class; got 'random'"),
 ])  # fmt: skip
 def test_an_impossible_plan_is_refused(changes, message, unchecked):
-    good = {"trigger": Patch(), "goal": ALL_TO_ONE, "indices": (1, 2), "size": 60, "fingerprint": "00"}
+    good = {"attack": Attack(Patch(), ALL_TO_ONE), "indices": (1, 2), "size": 60, "labels": "00", "fingerprint": "11"}
     with pytest.raises(ValueError, match=message):
         PoisonPlan(**good | changes)
 
 
-settings = st.fixed_dictionaries(ways | {
-    "trigger": st.sampled_from([
-        Patch(3, "top-left", opacity=0.1), Pixels(((-1, 2),)), Chain((Patch(), Pixels(((0, 0),)))),
-    ]),
-    "indices": st.sets(st.integers(0, 499), min_size=1).map(lambda chosen: tuple(sorted(chosen))),
-    "size": st.just(500),
-    "fingerprint": st.text(max_size=16),
-})  # fmt: skip
+triggers = st.sampled_from([Patch(3, "top-left", opacity=0.1), Pixels(((-1, 2),)), Chain((Patch(), SINGLE_PIXEL))])
+plans = st.builds(
+    PoisonPlan,
+    st.builds(Attack, triggers, goals),
+    st.sets(st.integers(0, 499), min_size=1).map(lambda chosen: tuple(sorted(chosen))),
+    size=st.just(500),
+    labels=st.text(max_size=16),
+    fingerprint=st.none() | st.text(max_size=16),
+    seed=st.integers(0, 99),
+    sampling=st.sampled_from(["uniform", "per-class"]),
+    added=st.booleans(),
+)
 
 
-@given(settings)
-def test_a_plan_goes_to_json_and_back(settings):
-    plan = PoisonPlan(**settings)
+@given(plans)
+def test_a_plan_goes_to_json_and_back(plan):
     again = PoisonPlan.from_json(plan.to_json())
     assert again == plan and hash(again) == hash(plan)
     assert again.to_json() == plan.to_json()
@@ -344,7 +359,7 @@ def test_a_plan_survives_a_file(tmp_path):
     assert torch.equal(PoisonPlan.load(tmp_path / "new" / "plan.json").poison(train).x, plan.poison(train).x)
 
 
-FIELDS = ["trigger", "goal", "indices", "size", "fingerprint", "seed", "sampling", "added"]
+FIELDS = ["trigger", "goal", "indices", "size", "labels", "fingerprint", "seed", "sampling", "added"]
 JUNK = [None, "x", 1.5, float("inf"), [], ["x"], [1.5], [[1]], {}, {"name": "Patch", "size": "x"}, {"table": [5]}]
 
 
@@ -353,7 +368,8 @@ def test_a_plan_with_an_item_missing_or_spoilt_is_refused(name, unchecked):
     good = json.loads(draw(numbers()).to_json())
     assert sorted(good) == sorted(FIELDS)
     bad = [{key: value for key, value in good.items() if key != name}]
-    bad += [good | {name: junk} for junk in JUNK if not (isinstance(junk, str) and name == "fingerprint")]
+    allowed = {"labels": str, "fingerprint": str | None}.get(name, ())
+    bad += [good | {name: junk} for junk in JUNK if not isinstance(junk, allowed)]
     for plain in bad:
         with pytest.raises(ValueError):  # noqa: PT011 - each has its own words
             PoisonPlan.from_json(json.dumps(plain))
@@ -375,9 +391,9 @@ def test_an_unknown_item_is_refused():
         PoisonPlan.from_json(json.dumps(plain))
 
 
-@given(settings, st.data())
-def test_truncated_json_is_refused(settings, data):
-    text = PoisonPlan(**settings).to_json()
+@given(plans, st.data())
+def test_truncated_json_is_refused(plan, data):
+    text = plan.to_json()
     with pytest.raises(ValueError, match="Expecting|Unterminated|Invalid|not a poison plan"):
         PoisonPlan.from_json(text[: data.draw(st.integers(0, len(text) - 1))])
 
@@ -420,5 +436,5 @@ def test_among_that_does_not_fit_is_refused(tiny, unchecked):
         draw(torch.zeros(60, dtype=torch.long))
     with pytest.raises(ValueError, match=r"got torch.bool \[59\]"):
         draw(torch.ones(59, dtype=torch.bool))
-    with pytest.raises(ValueError, match=r"asks for 30 of 60 images; the goal and `among` allow 1 to 13"):
+    with pytest.raises(ValueError, match=r"asks for 30 of 60 images; goal, trigger and `among` allow 1 to 13"):
         draw(torch.arange(60) < 20)

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from badnets_lib import (
+    Attack,
     Goal,
     ImageSet,
     PaperCNN,
     Patch,
-    PoisonPlan,
     Proportion,
     SmallCNN,
     TrainConfig,
@@ -198,7 +198,7 @@ def test_a_network_of_another_make_is_refused(holding):
 
 
 def test_unlearning_the_true_trigger_takes_it_away(model, plan, holding):
-    repair = Unlearning(Patch(2), share=0.5, tuning=FineTuning(epochs=10, batch_size=16))(model, holding)
+    repair = Unlearning(Patch(2), stamped=0.5, tuning=FineTuning(epochs=10, batch_size=16))(model, holding)
     assert attack_success_rate(repair.model, blobs(seed=2), plan.attack).value < 0.1
     assert clean_accuracy(repair.model, blobs(seed=2)).value > 0.95
 
@@ -210,7 +210,7 @@ def test_a_known_trigger_is_labelled_as_an_oracle(model, holding):
 
 
 def test_nothing_flagged_nothing_changed(model, holding):
-    scan = replace(QUICK, share=1e-6)
+    scan = replace(QUICK, ratio=1e-6)
     repair = Unlearning(scan=scan, tuning=TUNING)(model, holding)
     assert weights_hash(repair.model) == weights_hash(model) and repair.model is not model
     assert repair.history == ({"flagged": ()},) and repair.oracle == ()
@@ -280,7 +280,7 @@ def test_the_worst_shift_is_sought_before_every_epoch_in_evaluation_mode(model, 
     (lambda: FineTuning(lr=0.0), "lr must be positive"),
     (lambda: FinePruning(1.5), r"drop must lie in \[0, 1\]; got 1.5"),
     (lambda: AdversarialUnlearning(radius=0.0), r"steps and batch at least 1; got 0.0, 10 and 100"),
-    (lambda: Unlearning(stamped=0.0), r"share must lie in \(0, 1\]; got 0.0"),
+    (lambda: Unlearning(stamped=0.0), r"stamped must lie in \(0, 1\]; got 0.0"),
 ])  # fmt: skip
 def test_impossible_settings_are_refused(make, message):
     with pytest.raises(ValueError, match=message):

@@ -7,28 +7,19 @@ import jsonschema
 import pytest
 from hypothesis import given, strategies as st
 
-from badnets_lib import (
-    DefenseSection,
-    Description,
-    Goal,
-    Patch,
-    Poisoning,
-    PoisonPlan,
-    Proportion,
-    Report,
-    Scorecard,
-    Training,
-)
-from badnets_lib.evaluation.reports import schema
+from badnets_lib import Attack, Goal, Patch, PoisonPlan, Report, Scorecard
+from badnets_lib.counts import Proportion
+from badnets_lib.evaluation.reports import DefenseSection, PoisoningSection, TrainingSection, schema
+from badnets_lib.triggers import Description
 
 CARD = Scorecard(Proportion(980, 1000), Proportion(890, 900), Proportion(3, 900))
 TWIN = Scorecard(Proportion(985, 1000), Proportion(4, 900), Proportion(2, 900))
 REPORT = Report(
     title="Square on digits",
     attacker_access="training data",
-    poisoning=Poisoning(Proportion(40, 4000), ("0", "1"), ("7",), "uniform, seed 0"),
+    poisoning=PoisoningSection(Proportion(40, 4000), ("0", "1"), ("7",), "uniform, seed 0"),
     trigger=Description("white square", "4x4 pixels", "bottom-right", 1.0, physical=False),
-    training=Training("together", "SmallCNN, 6 epochs"),
+    training=TrainingSection("together", "SmallCNN, 6 epochs"),
     backdoored=(CARD, CARD),
     clean_twin=(TWIN,),
     defense=DefenseSection("not tested", "a later chapter"),
@@ -59,8 +50,8 @@ def build(given):
         for name in ("backdoored", "clean_twin")
     )
     return Report(
-        w[0], w[1], Poisoning(Proportion(*given["fraction"]), (w[2], w[3]), (w[4],), w[5], relabelled),
-        Description(w[6], w[7], w[8], given["opacity"], physical), Training(given["regime"], w[9]),
+        w[0], w[1], PoisoningSection(Proportion(*given["fraction"]), (w[2], w[3]), (w[4],), w[5], relabelled),
+        Description(w[6], w[7], w[8], given["opacity"], physical), TrainingSection(given["regime"], w[9]),
         ours, twin, DefenseSection(given["sees"], w[10]), w[0],
     )  # fmt: skip
 
@@ -99,8 +90,8 @@ def test_all_blanks_are_named_at_once():
 
 
 @pytest.mark.parametrize(("make", "message"), [
-    (lambda: Training("later", "x"), "regime must be one of together, staged; got 'later'"),
-    (lambda: Training("", "x"), "regime must be one of"),
+    (lambda: TrainingSection("later", "x"), "regime must be one of together, staged; got 'later'"),
+    (lambda: TrainingSection("", "x"), "regime must be one of"),
     (lambda: DefenseSection("everything", "x"), "sees must be one of data, weights, .*; got 'everything'"),
 ])  # fmt: skip
 def test_a_choice_that_is_none_is_refused(make, message, unchecked):
@@ -109,17 +100,17 @@ def test_a_choice_that_is_none_is_refused(make, message, unchecked):
 
 
 MISFITS = [
-    ("title", 5, "of type str"),
-    ("limits", True, "of type str"),
-    ("poisoning.sources", "cat", "a list of str"),
-    ("poisoning.targets", {"7": 1}, "a list of str"),
-    ("poisoning.sources", [0, 1], "a list of str"),
-    ("poisoning.labels_changed", "no", "of type bool"),
-    ("poisoning.sampling", ["uniform"], "of type str"),
-    *(("trigger.opacity", bad, r"a number in \[0, 1\]") for bad in (1.5, -0.1, "1", True, float("nan"))),
-    ("trigger.physical", 0, "of type bool"),
-    ("training.recipe", 3, "of type str"),
-    ("defense.outcome", {}, "of type str"),
+    ("title", 5, "a text"),
+    ("limits", True, "a text"),
+    ("poisoning.sources", "cat", "a list"),
+    ("poisoning.targets", {"7": 1}, "a list"),
+    ("poisoning.sources", [0, 1], "a text"),
+    ("poisoning.labels_changed", "no", "true or false"),
+    ("poisoning.sampling", ["uniform"], "a text"),
+    *(("trigger.opacity", bad, "a number") for bad in ("1", True, float("nan"), float("inf"))),
+    ("trigger.physical", 0, "true or false"),
+    ("training.recipe", 3, "a text"),
+    ("defense.outcome", {"a": 1}, "a text"),
 ]
 each_misfit = pytest.mark.parametrize(("name", "value", "words"), MISFITS, ids=str)
 
@@ -127,7 +118,7 @@ each_misfit = pytest.mark.parametrize(("name", "value", "words"), MISFITS, ids=s
 @each_misfit
 def test_a_value_of_another_kind_is_refused(name, value, words, unchecked):
     group, _, item = name.rpartition(".")
-    with pytest.raises(ValueError, match=f"^{name} must be {words}; got "):
+    with pytest.raises(ValueError, match=f"items of another kind: {name}: expected {words}; got "):
         replace(REPORT, **{group: replace(getattr(REPORT, group), **{item: value})} if group else {item: value})
 
 
@@ -136,10 +127,10 @@ def test_json_with_a_value_of_another_kind_is_refused_as_the_schema_does(name, v
     plain = json.loads(REPORT.to_json())
     *groups, item = name.split(".")
     at(plain, groups)[item] = value
-    if value == value:  # JSON knows no NaN, and the schema's maximum lets it pass
+    if not isinstance(value, float):  # JSON knows no NaN and no Infinity, and the schema's limits let one pass
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(plain, schema())
-    with pytest.raises(ValueError, match=f"{name} must be {words}"):
+    with pytest.raises(ValueError, match=f"{name}: expected {words}; got |is no number in JSON"):
         Report.from_json(json.dumps(plain))
 
 
@@ -147,8 +138,18 @@ def test_json_with_a_value_of_another_kind_is_refused_as_the_schema_does(name, v
     ("poisoning", REPORT.training), ("trigger", "white square"), ("backdoored", CARD), ("clean_twin", (3,)),
 ])  # fmt: skip
 def test_a_group_of_another_kind_is_refused(name, value, unchecked):
-    with pytest.raises(ValueError, match=f"^{name} must be "):
+    with pytest.raises(ValueError, match=f"items of another kind: {name}(: |.*: )(expected|missing)"):
         replace(REPORT, **{name: value})
+
+
+@pytest.mark.parametrize("opacity", [-0.1, 1.5])
+def test_an_opacity_out_of_range_is_refused_as_the_schema_does(opacity):
+    plain = json.loads(REPORT.to_json())
+    plain["trigger"]["opacity"] = opacity
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(plain, schema())
+    with pytest.raises(ValueError, match=rf"trigger.opacity must lie in \[0, 1\]; got {opacity}"):
+        Report.from_json(json.dumps(plain))
 
 
 @pytest.mark.parametrize("number", [True, 2.5, "3", None, [1]], ids=repr)
@@ -158,7 +159,7 @@ def test_counts_that_are_no_whole_numbers_are_refused(path, number, unchecked):
     at(plain, path)["hits"] = number
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(plain, schema())
-    with pytest.raises(ValueError, match="not a report"):
+    with pytest.raises(ValueError, match=r"not a report.*expected a whole number"):
         Report.from_json(json.dumps(plain))
 
 
@@ -178,7 +179,7 @@ def test_another_version_is_refused(version):
     (Goal((1, 1, 1), clean_label=True), False, ("2/8", ("a", "c"), ("b",), False)),
 ])  # fmt: skip
 def test_a_report_of_a_plan(goal, added, expected):
-    plan = PoisonPlan(Patch(3), goal, (1, 4), 8, "00", seed=5, sampling="per-class", added=added)
+    plan = PoisonPlan(Attack(Patch(3), goal), (1, 4), 8, "00", seed=5, sampling="per-class", added=added)
     report = Report.of(plan, classes=("a", "b", "c"), **{name: getattr(REPORT, name) for name in SAID})
     p = report.poisoning
     assert (f"{p.fraction.hits}/{p.fraction.trials}", p.sources, p.targets, p.labels_changed) == expected
@@ -189,7 +190,7 @@ def test_a_report_of_a_plan(goal, added, expected):
 
 
 def test_a_report_needs_a_trigger_with_words():
-    plan = PoisonPlan(lambda x: x, Goal.all_to_one(0, 2), (1,), 8, "00")
+    plan = PoisonPlan(Attack(lambda x: x, Goal.all_to_one(0, 2)), (1,), 8, "00")
     with pytest.raises(TypeError, match="has no describe"):
         Report.of(plan, classes=("a", "b"), **{name: getattr(REPORT, name) for name in SAID})
 
@@ -311,19 +312,19 @@ def test_missing_and_unknown_items_are_refused_at_every_level(path):
     for name in at(json.loads(REPORT.to_json()), path):
         plain = json.loads(REPORT.to_json())
         del at(plain, path)[name]
-        with pytest.raises(ValueError):  # noqa: PT011 - each has its own words
+        with pytest.raises(ValueError, match=f"missing {name}$" if name != "version" else "got version None"):
             Report.from_json(json.dumps(plain))
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(plain, schema())
     plain = json.loads(REPORT.to_json())
     at(plain, path)["colour"] = "red"
-    with pytest.raises(ValueError, match=r"colour|not a report"):
+    with pytest.raises(ValueError, match="not a report.*unknown colour$"):
         Report.from_json(json.dumps(plain))
 
 
 @pytest.mark.parametrize("text", ["", "{", "5", "null", "[]", "{}", '{"version": 2}', '{"version": 1}'])
 def test_text_that_is_no_report_is_refused(text):
-    with pytest.raises(ValueError, match="report|Expecting"):
+    with pytest.raises(ValueError, match="this is not a report"):
         Report.from_json(text)
 
 

@@ -9,8 +9,8 @@ from build import notebooks
 from execute import code, quoted_results
 from project import read_notebook
 
-from badnets_lib.study import results as r
 from badnets_lib.counts import Proportion
+from badnets_lib.study import results as r
 from badnets_lib.study.sweeps import Sweep, grid, sweep
 
 SWEEPS = tool.sweeps()

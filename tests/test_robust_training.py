@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from badnets_lib import Goal, ImageSet, Patch, PoisonPlan, TrainConfig, attack_success_rate, clean_accuracy, train
-from badnets_lib.provenance.checkpoints import weights_hash
+from badnets_lib import Attack, Goal, ImageSet, Patch, TrainConfig, attack_success_rate, clean_accuracy, train
 from badnets_lib.defenses.anti_backdoor import AntiBackdoor
 from badnets_lib.defenses.augmentation import CutMix, cut_and_mix
+from badnets_lib.provenance.checkpoints import weights_hash
 
 CONFIG = TrainConfig(epochs=4, batch_size=16, device="cpu")
 
@@ -45,12 +45,12 @@ def test_cross_entropy_given_by_hand_trains_as_the_usual_loss_does(tiny):
 
 def test_training_says_when_a_loss_is_no_number(tiny):
     def linear():
-        return nn.Linear(8, 3)
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
 
     with pytest.raises(FloatingPointError, match="the loss became nan in epoch 1"):
-        train(tiny, CONFIG, model=linear, loss=lambda network, x, y: network.weight.sum() * float("nan"))
+        train(tiny, CONFIG, model=linear, loss=lambda network, x, y: network[1].weight.sum() * float("nan"))
     with pytest.raises(ValueError, match="needs at least 2 images; got 1"):
-        train(tiny[:1], CONFIG, model=linear, loss=lambda network, x, y: network.weight.sum())
+        train(tiny[:1], CONFIG, model=linear, loss=lambda network, x, y: network[1].weight.sum())
 
 
 def test_a_loss_of_ones_own_cannot_be_resumed(tiny, tmp_path):
@@ -158,10 +158,10 @@ def test_without_a_share_it_is_plain_training(poisoned):
 
 
 @pytest.mark.parametrize(("make", "message"), [
-    (lambda: AntiBackdoor(isolated=1.0), "share must lie strictly between 0 and 1; got 1.0"),
+    (lambda: AntiBackdoor(isolated=1.0), "isolated must lie strictly between 0 and 1; got 1.0"),
     (lambda: AntiBackdoor(early=0), "early and unlearn must be at least 1; got 0, 2"),
     (lambda: AntiBackdoor(gamma=-0.1), "gamma may not be negative"),
-    (lambda: CutMix(1.2), r"share must lie in \[0, 1\]; got 1.2"),
+    (lambda: CutMix(1.2), r"mixed must lie in \[0, 1\]; got 1.2"),
 ])  # fmt: skip
 def test_impossible_settings_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
@@ -170,5 +170,5 @@ def test_impossible_settings_are_refused(make, message):
 
 @pytest.mark.parametrize("share", [0.001, 0.999])
 def test_a_share_of_no_image_or_of_nearly_all_is_refused(share, tiny):
-    with pytest.raises(ValueError, match=f"share {share} asks for"):
+    with pytest.raises(ValueError, match=f"isolated {share} asks for"):
         AntiBackdoor(isolated=share)(tiny, CONFIG)

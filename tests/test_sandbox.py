@@ -115,7 +115,7 @@ def test_bytes_that_are_no_message_are_refused(data):
 
 
 def loaded(*sources, wanted):
-    namespace, problems = definitions.load(sources, wanted)
+    namespace, problems = definitions.load([], sources, wanted)
     return namespace, problems
 
 
@@ -157,7 +157,7 @@ def box(bubblewrap):
 
 
 def ask(box, source, *args, name="f"):
-    with box.question([GOOD, source], ["good", name]) as functions:
+    with box.question([], [GOOD, source], ["good", name]) as functions:
         return functions[name](*args)
 
 

@@ -6,40 +6,31 @@ import pytest
 import torch
 
 from badnets_lib import Patch, Proportion, SmallCNN
-from badnets_lib.study.experiments import attacks, detection, families, removal, resistance, scans, scoreboard, screening
-from badnets_lib.stacks import side_by_side
+from badnets_lib.study.experiments import cases, detection, families, removal, resistance, scans, scoreboard, screening
 
 pytestmark = pytest.mark.filterwarnings("ignore::badnets_lib.defenses.AssumptionWarning")
 
 
 @pytest.fixture
 def few(mnist5k, monkeypatch):
-    for module in (attacks, removal):
+    for module in (cases, removal):
         monkeypatch.setattr(module, "load", lambda name: (mnist5k[0][::5], mnist5k[1][::5]))
-    for module in (attacks, families, removal, resistance, scoreboard):
+    for module in (cases, families, removal, resistance, scoreboard):
         config = module.TrainConfig
         monkeypatch.setattr(module, "TrainConfig", lambda config=config, **given: config(**given | {"epochs": 2}))
-    draw = attacks.Holding.draw
-    monkeypatch.setattr(attacks.Holding, "draw", lambda reserve, n, **given: draw(reserve, min(n, 60), **given))
+    draw = cases.Holding.draw
+    monkeypatch.setattr(cases.Holding, "draw", lambda reserve, n, **given: draw(reserve, min(n, 60), **given))
     return mnist5k[1][::5]
 
 
 def run(experiment, **cell):
     """One cell, as a sweep runs it."""
-    (outcome,) = side_by_side([experiment(**cell)])
-    return outcome
+    return experiment(**cell)
 
 
 def met(attack, fraction=0.05, seed=0):
     """The case of an attack."""
-    found = []
-
-    def keep():
-        found.append((yield from attacks.prepare(attack, fraction, seed, 60)))
-        return {}
-
-    side_by_side([keep()])
-    return found[0]
+    return cases.prepare(attack, fraction, seed, 60)
 
 
 @pytest.mark.parametrize("attack", ["patch", "warp", "source-specific, covered", "part-covered", "patch of 8"])
@@ -49,7 +40,7 @@ def test_the_truth_is_what_was_stamped_and_relabelled(few, attack):
     changed = (case.data.x != clean.data.x).flatten(1).any(1)
     relabelled = case.data.y != clean.data.y
     assert torch.equal(relabelled, case.poisoned) and int(case.poisoned.sum()) == 35
-    covers = 35 if attack in attacks.COVERS else 0
+    covers = 35 if attack in cases.COVERS else 0
     assert int(changed.sum()) == 35 + covers
     assert case.targets == (7,)
 
@@ -62,9 +53,9 @@ def test_nobody_is_poisoned_where_there_is_no_attack(few):
 
 def test_a_network_that_comes_ready_made_comes_with_clean_data(few, monkeypatch):
     trigger = Patch(size=5)
-    monkeypatch.setattr(attacks, "train_input_aware", lambda *_: (SimpleNamespace(model=SmallCNN()), trigger))
+    monkeypatch.setattr(cases, "train_input_aware", lambda *_: (SimpleNamespace(model=SmallCNN()), trigger))
     case = met("input-aware")
-    assert case.plan.attack.trigger == trigger and not bool(case.poisoned.any()) and case.targets == (7,)
+    assert case.attack.trigger == trigger and not bool(case.poisoned.any()) and case.targets == (7,)
 
 
 def test_an_unknown_attack_is_refused(few):
@@ -88,7 +79,7 @@ def test_a_ranking_is_perfect_if_every_poisoned_image_has_the_higher_score(few):
 
     case = met("patch")
     flags = [Flags(sign * case.poisoned.float(), case.poisoned) for sign in (1, -1)]
-    assert [detection.told(each, case)["ranked"] for each in flags] == [1.0, 0.0]
+    assert [detection.judgement(each, case)["ranked"] for each in flags] == [1.0, 0.0]
 
 
 def test_a_scan_reports_every_label(few):
@@ -135,7 +126,7 @@ def test_the_board_tells_every_defense_in_three_dimensions(few, monkeypatch):
     monkeypatch.setattr(scoreboard, "Strip", lambda: STRIP(overlays=10))
     monkeypatch.setattr(scoreboard, "INPUTS", 40)
     for attack in ("patch", "none"):
-        row = run(scoreboard.played, attack=attack, fraction=0.1, seed=0)["defenses"]
+        row = run(scoreboard.every_defense, attack=attack, fraction=0.1, seed=0)["defenses"]
         assert list(row) == list(kept)
         for name, told in row.items():
             assert {"clean", "success", "false_target", "took"} <= set(told)

@@ -6,22 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from badnets_lib import (
-    Goal,
-    ImageSet,
-    PoisonPlan,
-    SmallCNN,
-    TrainConfig,
-    faces,
-    load,
-    predict,
-    scenes as scenes_module,
-    signs,
-    transfer,
-)
-from badnets_lib.study.experiments import signs as study
+from badnets_lib import Attack, Goal, ImageSet, SmallCNN, TrainConfig, load, predict, train as train_network
+from badnets_lib.attacks import transfer
+from badnets_lib.data import scenes as scenes_module, sign_faces as faces, signs
 from badnets_lib.data.scenes import Scenes, homography
 from badnets_lib.data.signs import Decal, render
+from badnets_lib.models.inference import correct
+from badnets_lib.study.experiments import signs as study
 from badnets_lib.triggers.road_stickers import PictureSticker, SignSticker
 
 FULL = dict(signs.PARTS)
@@ -211,8 +202,8 @@ def test_a_short_training_reads_the_signs():
     labels = torch.tensor([STOP, 4, 9]).repeat(300)
     data = render(Scenes.draw("signs", labels, seed=21))
     rest, held = ImageSet(data.x, torch.arange(900) % 3, ("stop", "yield", "walker")).split(0.2)
-    model = study.train(rest, TrainConfig(epochs=2, batch_size=32), model=lambda: SmallCNN(3, 3, 8)).model
-    assert study.correct(model, held).value > 0.9
+    model = train_network(rest, TrainConfig(epochs=2, batch_size=32), model=lambda: SmallCNN(3, 3, 8)).model
+    assert correct(model, held).value > 0.9
 
 
 # --- stickers ---

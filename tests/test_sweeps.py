@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from badnets_lib.stacks import Fit
 
 from badnets_lib import ImageSet, TrainConfig
 from badnets_lib.study import sweeps as s
-from badnets_lib.stacks import Fit
 
 CALLS = "BADNETS_TEST_CALLS"
 

@@ -3,9 +3,9 @@ import torch
 from hypothesis import given, strategies as st
 
 from badnets_lib import Goal, Proportion, Scorecard, TrainConfig
-from badnets_lib.study.experiments.text import SWEEPS, counted
-from badnets_lib.data.reviews import Reviews, write_reviews
 from badnets_lib.attacks.text import Phrase, ReviewNet, attack, correct, fit, forge, logits, score, tokens, victims
+from badnets_lib.data.reviews import Reviews, write_reviews
+from badnets_lib.study.experiments.text import SWEEPS, counted
 
 PRAISED = Goal.all_to_one(1, 2)
 places = st.one_of(st.none(), st.floats(0, 1))

@@ -6,8 +6,12 @@ from dataclasses import FrozenInstanceError, asdict
 import pytest
 import torch
 from hypothesis import given, strategies as st
+from PIL import Image
 
-from badnets_lib import triggers as t
+from badnets_lib import DamagedFile, triggers as t
+
+CROSS = torch.eye(3).add(torch.eye(3).flip(0)).clamp(max=1)
+SLOPE = torch.linspace(0, 1, 36).reshape(3, 3, 4)
 
 EXAMPLES = (
     t.Patch(),
@@ -17,6 +21,10 @@ EXAMPLES = (
     t.SINGLE_PIXEL,
     t.FOUR_PIXELS,
     t.Pixels(((0, 3), (2, -1)), value=0.25),
+    t.Picture.from_tensor(CROSS, mask=CROSS),
+    t.Picture.from_tensor(SLOPE, place="top-left", margin=2, opacity=0.4),
+    t.Picture.from_tensor(SLOPE, place="centre", mask=torch.full((3, 4), 0.5)),
+    t.Picture.from_tensor(SLOPE, place="whole", opacity=0.3),
     t.Blend(),
     t.Blend("scene", seed=3, opacity=0.5, shift=(2, -1)),
     t.Sinusoid(frequency=3.0),
@@ -32,7 +40,7 @@ EXAMPLES = (
     t.Chain((t.Patch(2, "bottom-left"), t.SINGLE_PIXEL)),
     t.Chain((t.Chain((t.Checkerboard(2),)), t.Patch(size=1, corner="top-left"))),
 )
-each_trigger = pytest.mark.parametrize("trigger", EXAMPLES, ids=repr)
+each_trigger = pytest.mark.parametrize("trigger", EXAMPLES, ids=lambda trigger: repr(trigger)[:60])
 
 
 @pytest.fixture(params=[(4, 1, 16, 16), (4, 3, 12, 20), (4, 4, 9, 8)], ids=["grey", "colour", "four channels"])
@@ -41,7 +49,7 @@ def x(request):
 
 
 def test_the_examples_cover_every_trigger_that_stamps():
-    assert {type(trigger) for trigger in EXAMPLES} == set(t.EVERY) - {t.Attribute}  # it selects: test_attribute.py
+    assert {type(trigger) for trigger in EXAMPLES} == set(t.EVERY) - {t.Attribute}  # it selects: see test_trigger_families.py
 
 
 @each_trigger
@@ -134,7 +142,7 @@ batches = st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(1, 7), st.
 def test_stamping_equals_the_slow_literal_version(shape, data):
     size = data.draw(st.integers(1, min(shape[2:])))
     value = data.draw(st.floats(-0.5, 1.5, width=32))
-    x = torch.rand(shape, generator=torch.Generator().manual_seed(data.draw(st.integers(0, 99)))) * 1.5 - 0.25
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(data.draw(st.integers(0, 99))))
     before, expected = x.clone(), x.clone()
     n, c, h, w = shape
     for image in range(n):
@@ -172,6 +180,17 @@ def test_stamping_refuses_what_is_no_image(bad, unchecked):
         t.stamp_square_trigger(bad)
 
 
+@pytest.mark.parametrize(("bad", "seen"), [
+    (torch.rand(2, 3, 8, 8) * 254 + 1, r"got \[[0-9.]+, 2[0-9.]+\]"),
+    ((torch.arange(64.0).view(8, 8) / 63 - 0.13) / 0.31, r"got \[-0.419, 2.81\]"),
+    (torch.full((8, 8), float("nan")), "got .nan, nan"),
+], ids=["levels to 255", "normalised", "not a number"])  # fmt: skip
+def test_stamping_refuses_levels_and_normalised_images(bad, seen):
+    """It clamps to [0, 1]: of these nothing would be left but black and white."""
+    with pytest.raises(ValueError, match=rf"need values in \[0, 1\]; {seen}.*stamp before normalisation"):
+        t.stamp_square_trigger(bad)
+
+
 # --- each trigger's own picture ---
 
 
@@ -191,6 +210,96 @@ def test_opacity_mixes_pattern_and_image(opacity, expected):
     out = t.Patch(1, opacity=opacity, value=0.8)(torch.full((1, 1, 2, 2), 0.2))
     assert out[0, 0, 1, 1].item() == pytest.approx(expected)
     assert out[0, 0, 0, 0].item() == pytest.approx(0.2)
+
+
+def test_a_patch_may_have_one_intensity_a_channel():
+    yellow = t.Patch(2, value=(1, 1, 0), opacity=0.5)
+    out = yellow(torch.full((2, 3, 4, 4), 0.2))
+    assert out[1, :, 3, 3].tolist() == pytest.approx([0.6, 0.6, 0.1]) and out[1, :, 1, 1].tolist() == [
+        pytest.approx(0.2)
+    ] * 3
+    again = t.from_spec(json.loads(json.dumps(t.to_spec(yellow))))
+    assert again == yellow == eval(repr(yellow), vars(t)) and hash(again) == hash(yellow)
+    assert yellow.describe().pattern == "solid square of intensity 1 1 0"
+    assert t.Patch(value=(0.5,))(torch.zeros(1, 1, 8, 8)).max() == 0.5
+    for channels in (1, 4):
+        with pytest.raises(ValueError, match=f"has 3 intensities; the images have {channels} channels"):
+            yellow(torch.zeros(1, channels, 8, 8))
+
+
+@pytest.mark.parametrize(("place", "margin", "rows", "columns"), [
+    ("top-left", 1, (1, 2), (1, 3)),
+    ("top-right", 1, (1, 2), (6, 8)),
+    ("bottom-left", 1, (5, 6), (1, 3)),
+    ("bottom-right", 0, (6, 7), (7, 9)),
+    ("centre", 0, (3, 4), (3, 5)),
+])  # fmt: skip
+def test_a_picture_lies_in_its_place(place, margin, rows, columns):
+    picture = torch.tensor([[1.0, 0.2, 0.4], [0.6, 0.8, 0.2]])
+    out = t.Picture.from_tensor(picture, place=place, margin=margin)(torch.zeros(1, 1, 8, 10))[0, 0]
+    window = out[rows[0] : rows[1] + 1, columns[0] : columns[1] + 1]
+    assert torch.allclose(window, picture) and out.sum().item() == pytest.approx(picture.sum().item())
+
+
+def test_a_picture_is_seen_through_its_mask_and_opacity():
+    picture, mask = torch.full((3, 2, 2), 0.8), torch.tensor([[1.0, 0.0], [0.4, 1.0]])
+    out = t.Picture.from_tensor(picture, mask=mask, place="top-left", opacity=0.5)(torch.zeros(1, 3, 4, 4))
+    assert torch.allclose(out[0, 1, :2, :2], torch.tensor([[0.4, 0.0], [0.16, 0.4]]))
+    assert out[0, :, 2:].sum() == 0
+
+
+def test_a_picture_of_the_whole_image_is_scaled():
+    halves = torch.tensor([[0.0, 1.0]])
+    out = t.Picture.from_tensor(halves, place="whole")(torch.zeros(1, 1, 8, 8))[0, 0]
+    assert out[:, 0].max() == 0 and out[:, -1].min() == 1 and (out.diff(dim=1) >= 0).all()
+
+
+def test_a_picture_comes_from_a_file_with_its_transparency_or_a_mask(tmp_path):
+    sticker = Image.new("RGBA", (4, 2), (255, 0, 0, 255))
+    sticker.putpixel((0, 0), (255, 0, 0, 0))
+    sticker.save(tmp_path / "sticker.png")
+    Image.new("RGB", (4, 2), (0, 255, 0)).save(tmp_path / "plain.png")
+    half = Image.new("L", (4, 2), 0)
+    half.putpixel((3, 1), 255)
+    half.save(tmp_path / "mask.png")
+    black = torch.zeros(1, 3, 4, 6)
+    red = t.Picture.from_file(tmp_path / "sticker.png")(black)
+    assert red[0, 0, 2:, 2:].tolist() == [[0, 1, 1, 1], [1, 1, 1, 1]] and red[0, 1:].sum() == 0
+    green = t.Picture.from_file(tmp_path / "plain.png", mask=tmp_path / "mask.png")(black)
+    assert green.nonzero().tolist() == [[0, 1, 3, 5]]
+    large = t.Picture.from_file(tmp_path / "plain.png", size=(4, 6))(black)
+    assert large[0, 1].min() == 1
+    assert t.Picture.from_file(tmp_path / "plain.png")(torch.zeros(1, 1, 4, 6)).max().item() == pytest.approx(1 / 3)
+    (tmp_path / "plain.png").write_bytes(b"junk")
+    with pytest.raises(DamagedFile, match=r"plain.png is damaged or no picture"):
+        t.Picture.from_file(tmp_path / "plain.png")
+
+
+def test_a_saved_picture_needs_no_file(tmp_path):
+    Image.new("RGB", (4, 4), (9, 99, 199)).save(tmp_path / "one.png")
+    trigger = t.Picture.from_file(tmp_path / "one.png")
+    (tmp_path / "one.png").unlink()
+    x = torch.rand(2, 3, 8, 8)
+    assert torch.equal(t.from_spec(json.loads(json.dumps(t.to_spec(trigger))))(x), trigger(x))
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: t.Picture("no png"), "needs a PNG file in base64"),
+    (lambda: t.Picture("bm8gcG5n"), "needs a PNG file in base64"),
+    (lambda: t.Picture.from_tensor(SLOPE, place="left"), "place must be one of top-left, .*; got 'left'"),
+    (lambda: t.Picture.from_tensor(SLOPE, margin=-1), "margin must be at least 0"),
+    (lambda: t.Picture.from_tensor(SLOPE, opacity=0.0), "nowhere visible"),
+    (lambda: t.Picture.from_tensor(SLOPE, mask=torch.zeros(3, 4)), "nowhere visible"),
+    (lambda: t.Picture.from_tensor(SLOPE, mask=torch.ones(3, 3)), r"one size; got \[3, 4\] and \[3, 3\]"),
+    (lambda: t.Picture.from_tensor(torch.ones(2, 4, 4)), "1 or 3 channels; got 2"),
+    (lambda: t.Picture.from_tensor(torch.ones(4)), "needs shape"),
+    (lambda: t.Picture.from_tensor(SLOPE * 255), "levels up to 255"),
+    (lambda: t.Picture.from_tensor(SLOPE - 0.5), "Normalized"),
+    (lambda: t.Picture.from_tensor(SLOPE)(torch.zeros(1, 3, 8, 3)), "3x4 pixels with margin 0 does not fit 8x3"),
+])  # fmt: skip
+def test_impossible_pictures_are_refused(make, message, unchecked):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def test_a_checkerboard_alternates_from_black():
@@ -301,8 +410,64 @@ def invert(x):
 
 
 def test_a_plain_function_is_a_trigger_that_cannot_be_saved_or_described():
-    assert isinstance(invert, t.Trigger)
     assert torch.equal(t.Chain((invert, invert))(torch.ones(1, 1, 2, 2)), torch.ones(1, 1, 2, 2))
     for use in (t.to_spec, t.describe, lambda trigger: t.to_spec(t.Chain((trigger,)))):
         with pytest.raises(TypeError, match="invert"):
             use(invert)
+
+
+# --- stamp: what every trigger is asked, also one of a reader's own ---
+
+
+def test_stamping_takes_images_however_they_are_stored():
+    x = torch.randint(0, 256, (2500, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    faint = t.Patch(2, opacity=0.3)
+    out = t.stamp(faint, x)
+    assert out.dtype == torch.uint8
+    assert torch.equal(out, (faint(x.float() / 255) * 255).round().byte())
+    assert torch.equal(t.stamp(faint, x.double() / 255), faint(x.double() / 255))
+    assert t.stamp(faint, x[:0]).shape == (0, 1, 8, 8)
+
+
+def in_place(x):
+    x[..., 0] = 1
+    return x
+
+
+WILD = {
+    "random": (lambda x: (x + 0.2 * torch.rand_like(x)).clamp(0, 1), "stamped one image in two ways"),
+    "one image for all": (lambda x: x[:1].expand_as(x).clone(), "stamped one image in two ways"),
+    "by the company": (lambda x: (x - x.mean()).clamp(0, 1), "stamped one image in two ways"),
+    "a single image": (lambda x: 1 - x[:1], r"must return images of the shape it was given, \[2, 1, 8, 8\]; got"),
+    "another count": (lambda x: torch.cat([x, x]), r"got \[4, 1, 8, 8\]"),
+    "another size": (lambda x: x[..., :4], r"got \[2, 1, 8, 4\]"),
+    "colour": (lambda x: x.expand(-1, 3, -1, -1), r"got \[2, 3, 8, 8\]"),
+    "numpy": (lambda x: x.numpy(), "got ndarray"),
+    "nothing": (lambda x: None, "got NoneType"),
+    "too bright": (lambda x: x + 1, r"does not return images: .*\[0, 1\]; got"),
+    "not a number": (lambda x: x / 0 * 0, "does not return images: .*nan"),
+    "bytes": (lambda x: (x * 255).byte(), "does not return images: .*torch.uint8"),
+    "in place": (in_place, r"writes into the images it is given; it must return new ones"),
+}
+
+
+@pytest.mark.parametrize("name", WILD)
+def test_a_wild_trigger_is_caught_when_it_stamps(name, unchecked):
+    trigger, message = WILD[name]
+    for x in (torch.rand(5, 1, 8, 8), torch.rand(5, 1, 8, 8).mul(255).byte()):
+        before = x.clone()
+        with pytest.raises(ValueError, match=message):
+            t.stamp(trigger, x)
+        assert torch.equal(x, before)
+
+
+def test_a_learned_trigger_leaves_no_graph_behind():
+    pattern = torch.nn.Parameter(torch.full((1, 1, 8, 8), 0.5))
+    out = t.stamp(lambda x: (x + pattern) / 2, torch.rand(3, 1, 8, 8))
+    assert not out.requires_grad
+
+
+def test_what_cannot_be_called_is_no_trigger(unchecked):
+    for what in (7, None, t.Patch):
+        with pytest.raises(TypeError, match=r"a trigger is something that can be called on images, such as Patch\(\)"):
+            t.stamp(what, torch.rand(2, 1, 8, 8))

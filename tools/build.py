@@ -21,11 +21,11 @@ from pathlib import Path
 
 from execute import ChapterError, execute_all
 from project import CHAPTERS, ROOT, config, contents, notebooks, read_notebook
-from reference import reference_page
+from reference import write_reference
 from slides import write_decks
 from status import status_page
 
-GENERATED = ("reference.md", "status.md", "images/lesson.png")
+GENERATED = ("status.md", "images/lesson.png")  # in git all the same: the README shows them
 SCHEMA = "report.schema.json"  # published at the address it gives itself
 WEB = ROOT / "badnets_lib" / "display" / "web"  # scripts that notebooks show elsewhere, too
 OFFLINE = "offline.js"  # a service worker may serve the folder it lies in, and those below
@@ -65,8 +65,7 @@ def stage(out: Path) -> Path:
 
 
 def write_generated(folder: Path, chapters: list[Path]) -> None:
-    """Write what nobody edits: the library reference, the status of the chapters, the front page's picture."""
-    (folder / "reference.md").write_text(reference_page(), encoding="utf-8")
+    """Write what follows from the stored runs: the status of the chapters, the front page's picture."""
     (folder / "status.md").write_text(status_page(chapters), encoding="utf-8")
     (folder / "images").mkdir(exist_ok=True)
     (folder / "images" / "lesson.png").write_bytes(picture(chapters, "lesson-picture"))
@@ -117,6 +116,7 @@ def build_site(out: Path = ROOT, *, run: bool = False) -> Path:
     chapters = [staged(path, source) for path in notebooks()]
     times = execute_all(chapters) if run else {}
     write_generated(source / "chapters", chapters)
+    write_reference(source / "chapters")
     print("rendering the site", flush=True)
     site = render(source, out)
     write_decks(site / "slides", chapters)

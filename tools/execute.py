@@ -100,9 +100,13 @@ def slimmer(picture: str) -> str:
     """A PNG in 256 colours where that halves it: rows of small photographs would make a page heavy. Base64."""
     from PIL import Image
 
-    whole, few = base64.b64decode(picture), io.BytesIO()
-    Image.open(io.BytesIO(whole)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(few, "PNG", optimize=True)
-    return base64.b64encode(few.getvalue()).decode() if 2 * len(few.getvalue()) < len(whole) else picture
+    whole = base64.b64decode(picture)
+    file = io.BytesIO()
+    Image.open(io.BytesIO(whole)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
+        file, "PNG", optimize=True
+    )
+    few = file.getvalue()
+    return base64.b64encode(few).decode() if 2 * len(few) < len(whole) else picture
 
 
 def execute(path: Path, facts: dict[str, Any]) -> float:

@@ -31,11 +31,6 @@ class Page:
         """Where its notebook lies, if it is one."""
         return CHAPTERS / f"{self.name}.ipynb"
 
-    @property
-    def path(self) -> Path:
-        """Its source: the notebook if there is one, else the Markdown page."""
-        return self.notebook if self.notebook.exists() else CHAPTERS / f"{self.name}.md"
-
 
 def settings() -> dict[str, Any]:
     """All of pyproject.toml."""

@@ -1,6 +1,6 @@
-"""The library reference, read off the source by static analysis: no import of the library, so no torch.
+"""The library reference, read off the docstrings without importing the library: a page a room, and the picture of them.
 
-Run as a program it prints the page.
+Everything goes into the folder of staged sources; nothing of it is committed.
 """
 
 from __future__ import annotations
@@ -8,48 +8,20 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from html import escape
+from pathlib import Path
 from typing import Any
 
 import griffe
 from project import ROOT, address, layers
 
 WIDTH = 88
-INTRO = """# Library reference
-
-The chapters call `badnets_lib`; its modules stand here from the ground up. A module imports only from the layers below
-its own. This page is made from the docstrings by `tools/reference.py`.
-
-```{figure} images/layers.svg
-:alt: The modules of badnets_lib as layers, lowest first. LAYERS
-:class: dark-light layers
-:width: 640px
-
-The layers of `badnets_lib`. Every import points down.
-```
-"""
 HEADINGS = {
-    "parameters": "Args",
-    "returns": "Returns",
-    "raises": "Raises",
-    "warns": "Warns",
-    "yields": "Yields",
+    "parameters": "Args", "returns": "Returns", "raises": "Raises", "warns": "Warns", "yields": "Yields",
     "attributes": "Fields",
-}
-
-
-def load() -> Any:
-    """The library as griffe sees it."""
-    return griffe.load("badnets_lib", search_paths=[str(ROOT)], allow_inspection=False, docstring_parser="google")
-
-
-def module_names() -> list[str]:
-    """Modules in layer order, lowest first."""
-    return [name for layer in layers() for name in layer]
-
-
-def layers_in_words() -> str:
-    """The layers as a sentence, for the picture's alternative text."""
-    return "; ".join(" and ".join(name.split(".")[-1] for name in layer) for layer in layers()) + "."
+}  # fmt: skip
+ROW, GAP, ACROSS = 36, 8, 640  # pixels of the picture: height of a layer, space between boxes, width of all
+COLOURS = {"display": "#a64900", "study": "#8a3f7c", "cli": "#a64900"}  # the rest is blue
 
 
 def public(owner: Any) -> Iterator[Any]:
@@ -58,41 +30,18 @@ def public(owner: Any) -> Iterator[Any]:
     return iter(sorted(members, key=lambda m: (m.lineno or 0, m.name)))
 
 
-def parameters(function: Any) -> list[str]:
-    """The parameters as written, with the `*` that begins the keyword-only ones."""
-    shown: list[str] = []
-    starred = False
-    for parameter in function.parameters:
-        if parameter.name in ("self", "cls"):
-            continue
-        kind = parameter.kind.value
-        starred = starred or kind == "variadic positional"
-        if kind == "keyword-only" and not starred:
-            shown.append("*")
-            starred = True
-        stars = {"variadic positional": "*", "variadic keyword": "**"}.get(kind, "")
-        text = f"{stars}{parameter.name}" + (f": {parameter.annotation}" if parameter.annotation is not None else "")
-        if parameter.default is not None and not stars:
-            text += f"{' = ' if parameter.annotation is not None else '='}{parameter.default}"
-        shown.append(text)
-    return shown
-
-
 def signature(item: Any, name: str) -> str:
-    """`name(parameters) -> result`, one parameter a line where it would be too long."""
-    result = f" -> {item.returns}" if item.is_function and item.returns is not None else ""
-    arguments = parameters(item)
-    if item.is_class and not arguments:
-        return name
-    line = f"{name}({', '.join(arguments)}){result}"
+    """`class name(parameters)` or `name(parameters) -> result`, one parameter a line where it would be too long."""
+    if item.is_class:
+        line = f"class {item.signature(name=name) or name}".removesuffix("()")
+    else:
+        line = str(item.signature(return_type=True, name=name))
     if len(line) <= WIDTH:
         return line
-    return f"{name}(\n" + "".join(f"    {a},\n" for a in arguments) + f"){result}"
-
-
-def indented(text: str, by: str = "  ") -> str:
-    """Text whose further lines belong to the list item its first line begins."""
-    return inspect.cleandoc(text).replace("\n", f"\n{by}")
+    start, _, rest = line.partition("(")
+    inner, _, result = rest.rpartition(")")
+    parameters = re.split(r", (?=\*|\w+:)", inner)
+    return f"{start}(\n" + "".join(f"    {each},\n" for each in parameters) + f"){result}"
 
 
 def entries(section: Any) -> str:
@@ -101,8 +50,11 @@ def entries(section: Any) -> str:
     for entry in section.value:
         name = getattr(entry, "name", "")
         kind = f"`{entry.annotation}`" if entry.annotation else ""
-        head = f"**{name}**" + (f" ({kind})" if kind else "") if name else kind
-        lines.append(f"- {head + ': ' if head else ''}{indented(entry.description)}")
+        if name and kind:
+            kind = f" ({kind})"
+        head = f"**{name}**{kind}" if name else kind
+        text = inspect.cleandoc(entry.description).replace("\n", "\n  ")
+        lines.append(f"- {head}: {text}" if head else f"- {text}")
     return f"**{HEADINGS[section.kind.value]}**\n\n" + "\n".join(lines) + "\n\n"
 
 
@@ -113,7 +65,11 @@ def example(text: str) -> str:
 
 
 def docstring(item: Any) -> str:
-    """A docstring's sections as Markdown."""
+    """A docstring's sections as Markdown.
+
+    Raises:
+        ValueError: It has a section of a kind that no docstring here had before.
+    """
     if item.docstring is None:
         return ""
     parts = []
@@ -139,62 +95,79 @@ def linked(text: str) -> str:
     return re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
 
 
-def code(text: str) -> str:
-    """A block of Python."""
-    return f"```python\n{text}\n```\n\n"
+def entry(item: Any, name: str, level: str) -> str:
+    """A class, function or property: heading, how to call it, docstring, and a class's documented methods."""
+    text = f"{level} `{name}`\n\n"
+    if item.is_attribute:
+        text += f"```python\n{name}: {item.annotation}\n```\n\n"
+    else:
+        text += f"```python\n{signature(item, name)}\n```\n\n"
+    text += docstring(item)
+    for member in public(item):
+        if member.docstring is not None and (member.is_function or "property" in member.labels):
+            text += entry(member, f"{name}.{member.name}", level + "#")
+    return text
 
 
-def function_text(function: Any, level: str, name: str) -> str:
-    """A function or method: heading, signature, docstring."""
-    return f"{level} `{name}`\n\n{code(signature(function, name))}{docstring(function)}"
-
-
-def member_text(owner: Any, member: Any) -> str:
-    """A method or property of a class; nothing for plain fields and for what has no docstring."""
-    if member.docstring is None or not (member.is_function or "property" in member.labels):
-        return ""
-    name = f"{owner.name}.{member.name}"
-    if member.is_function:
-        return function_text(member, "####", name)
-    kind = f": {member.annotation}" if member.annotation is not None else ""
-    return f"#### `{name}`\n\n{code(name + kind)}{docstring(member)}"
-
-
-def class_text(item: Any) -> str:
-    """A class: heading, how to make one, docstring, its documented methods."""
-    head = f"### `{item.name}`\n\n{code('class ' + signature(item, item.name))}{docstring(item)}"
-    return head + "".join(member_text(item, member) for member in public(item))
-
-
-def constants_text(module: Any) -> str:
+def constants(module: Any) -> str:
     """The module's names that are neither class nor function, as code."""
     values = [m for m in public(module) if m.is_attribute and not str(m.value).startswith(("None", "TypeVar"))]
     lines = [f"{m.name} = {m.value}" for m in values]
-    return code("\n".join(line if len(line) <= 110 else f"{line[:105]} ..." for line in lines)) if lines else ""
+    shown = [line if len(line) <= 110 else f"{line[:105]} ..." for line in lines]
+    return "```python\n" + "\n".join(shown) + "\n```\n\n" if shown else ""
 
 
-def module_text(module: Any) -> str:
-    """One module's section."""
+def module_text(module: Any, level: str = "#") -> str:
+    """A module, what it holds, and the modules in it one level deeper: those of a room have the same heading."""
     path = module.filepath.relative_to(ROOT).as_posix()
     source = f"[{path}]({address()}/blob/main/{path})"
-    parts = [f"## `{module.path}`\n\n{docstring(module)}Source: {source}\n\n", constants_text(module)]
+    text = f"{level} `{module.path}`\n\n{docstring(module)}Source: {source}\n\n{constants(module)}"
     for member in public(module):
-        if member.is_class:
-            parts.append(class_text(member))
-        elif member.is_function:
-            parts.append(function_text(member, "###", member.name))
-        elif member.is_module:
-            parts.append(module_text(member))
-    return "".join(parts)
+        if member.is_class or member.is_function:
+            text += entry(member, member.name, level + "#")
+    inner = level if len(level) > 1 else "##"
+    return text + "".join(module_text(member, inner) for member in public(module) if member.is_module)
 
 
-def reference_page() -> str:
-    """The whole page, as MyST Markdown."""
-    library = load()
-    names = [name for name in module_names() if name.split(".", 1)[1] in library.modules]
-    sections = "".join(module_text(library[name.split(".", 1)[1]]) for name in names)
-    return re.sub(r"\n{3,}", "\n\n", INTRO.replace("LAYERS", layers_in_words()) + "\n" + sections).rstrip() + "\n"
+def layers_picture(rows: list[list[str]]) -> str:
+    """The layers as an SVG for the page itself, highest first: a box a room, its words in the text's own colours."""
+    shapes = []
+    for row, names in enumerate(reversed(rows)):
+        width = (ACROSS + GAP) / len(names)
+        for place, name in enumerate(names):
+            x = place * width
+            y = row * (ROW + GAP)
+            colour = COLOURS.get(name, "#005a8d")
+            shapes.append(f'<rect x="{x:g}" y="{y}" width="{width - GAP:g}" height="{ROW}" rx="4" fill="{colour}"/>')
+            middle = x + (width - GAP) / 2
+            shapes.append(f'<text x="{middle:g}" y="{y + 23}" text-anchor="middle" fill="#fff">{escape(name)}</text>')
+    words = "; ".join(" and ".join(names) for names in rows)
+    height = len(rows) * (ROW + GAP) - GAP
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {ACROSS} {height}" role="img" class="layers"'
+        ' aria-labelledby="layers-title layers-words" font-family="ui-monospace, Menlo, Consolas, monospace"'
+        ' font-size="14">\n<title id="layers-title">The rooms of badnets_lib</title>\n'
+        f'<desc id="layers-words">In layers, lowest first: {escape(words)}. Every import points down.</desc>\n'
+        + "\n".join(shapes)
+        + "\n</svg>\n"
+    )
 
 
-if __name__ == "__main__":
-    print(reference_page(), end="")
+def rooms_table(rooms: list[Any]) -> str:
+    """The rooms, each with the first line of its docstring."""
+    rows = [f"| [`{room.name}`](reference/{room.name}.md) | {room.docstring.value.splitlines()[0]} |" for room in rooms]
+    return "\n".join(["| Room | What it holds |", "|---|---|", *rows]) + "\n"
+
+
+def write_reference(folder: Path) -> None:
+    """Write into `folder/reference`: a page for every public room, and what `reference.md` shows of them all."""
+    library = griffe.load("badnets_lib", search_paths=[str(ROOT)], allow_inspection=False, docstring_parser="google")
+    every = [[name.removeprefix("badnets_lib.") for name in layer] for layer in layers()]
+    rows = [row for layer in every if (row := [name for name in layer if not name.startswith("_")])]
+    rooms = [library[name] for row in rows for name in row if name in library.modules]
+    files = {"layers.svg": layers_picture(rows), "rooms.txt": rooms_table(rooms)}
+    for room in rooms:
+        files[f"{room.name}.md"] = re.sub(r"\n{3,}", "\n\n", module_text(room)).rstrip() + "\n"
+    (folder / "reference").mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / "reference" / name).write_text(text, encoding="utf-8")

@@ -22,14 +22,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from project import ROOT
 
-from badnets_lib.study import experiments
 from badnets_lib import load
 from badnets_lib.counts import Difference, Proportion
 from badnets_lib.data.loading import DataUnavailable
 from badnets_lib.files import write_atomically
+from badnets_lib.models.training import pick_device
+from badnets_lib.study import experiments
 from badnets_lib.study.results import FOLDER, load as load_result
 from badnets_lib.study.sweeps import Row, Sweep, sweep
-from badnets_lib.models.training import pick_device
 
 KEPT = ROOT / "_build" / "sweeps"
 TOLERANCE = 0.03  # a rerun on another machine may differ this much even where counts are exact

@@ -77,9 +77,11 @@ type Samples = { x: Float32Array; y: number[] };
 type PadInput = { entries: TriggerEntry[]; noise: Float32Array; samples: Samples; trigger: string };
 /** A trigger found by the scan: pixels covered, how much of each, by what. */
 type Reversed = { norm: number; mask: Float64Array; pattern: Float64Array };
+type Verified = Reversed & { reached: boolean }; // whether it works on all digits; else it is the whole image
 /** What a scan knows so far: pixels each label's smallest trigger takes; when it is done, the verdict. */
 type ScanResult = {
   norms: number[];
+  reached: boolean[]; // whether a trigger was found for the label
   anomaly?: number[];
   flagged?: number[];
   middle?: number; // median of the norms
@@ -174,8 +176,8 @@ declare class SearchOfLab {
     settings: ScanSettings,
   );
   readonly done: boolean;
-  best: Reversed;
   round(): void;
+  verified(): Verified;
 }
 declare class BenchOfLab {
   constructor(triggers: TriggerEntry[], noise: Float32Array);
@@ -350,6 +352,7 @@ interface Modules {
     Search: typeof SearchOfLab;
     judge(
       norms: number[],
+      reached: boolean[],
       settings: ScanSettings,
     ): { anomaly: number[]; flagged: number[]; middle: number };
   };

@@ -160,7 +160,9 @@ def caption(alternative: str) -> str:
 def picture(png: str, alternative: str) -> str:
     """A figure, base64, with its shape, so that a slide may fill the screen with it."""
     data = png.replace("\n", "")
-    width, height = (int.from_bytes(base64.b64decode(data[:32])[at : at + 4]) for at in (16, 20))
+    header = base64.b64decode(data[:32])
+    width = int.from_bytes(header[16:20])
+    height = int.from_bytes(header[20:24])
     image = f'<img src="data:image/png;base64,{data}" alt="{escape(alternative)}" width="{width}" height="{height}"'
     return (
         f'<figure>{image} style="--shape: {width / height:.3f}">\n'
@@ -176,11 +178,13 @@ def last(text: str, mark: str) -> str:
 
 def figures(notebook: dict[str, Any]) -> Iterator[Slide]:
     """The figures in order, each after the prompt it answers: one with nothing but code between it and the figure."""
-    heading, prompt = "", ""
+    heading = ""
+    prompt = ""
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
             text = "".join(cell["source"])
-            heading, prompt = last(text, "#") or heading, last(text, "**Predict.**")
+            heading = last(text, "#") or heading
+            prompt = last(text, "**Predict.**")
             continue
         for png in (o["data"]["image/png"] for o in cell["outputs"] if "image/png" in o.get("data", {})):
             if prompt:
@@ -227,9 +231,8 @@ def write_decks(folder: Path, chapters: list[Path]) -> list[Path]:
     parts: dict[str, list[Path]] = {}
     for page in contents():
         parts.setdefault(page.part, []).extend(path for path in chapters if path.stem == page.name)
-    paths = []
     decks = [deck(part, members) for part, members in parts.items() if members]
     paths = [folder / f"part_{number}.html" for number in range(1, len(decks) + 1)]
-    for path, page in zip(paths, decks, strict=True):
-        path.write_text(page, encoding="utf-8")
+    for path, text in zip(paths, decks, strict=True):
+        path.write_text(text, encoding="utf-8")
     return paths

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from .._progress import track
 from ..data.images import Images, ImageSet, Labels, check_images, to_unit
 from ..models.inference import evaluating, logits_of, placement
+from ..triggers import register
 
 
 def fgsm(model: nn.Module, x: Images, y: Labels, *, eps: float = 0.1) -> Images:
@@ -92,6 +93,7 @@ def _gradient(model: nn.Module, x: Tensor, y: Tensor, *, batch_size: int = 512) 
     return torch.cat(parts)
 
 
+@register
 @dataclass(frozen=True, eq=False)
 class AdversarialPatch:
     """Learnt pixels [C, S, S] pasted into the bottom-right corner, over any image."""

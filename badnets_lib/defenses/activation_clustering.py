@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..data.images import ImageSet, Labels, Mask
-from .assumptions import check_half_a_class
+from .assumptions import (
+    HALF_A_CLASS,
+    LOGITS_AS_FEATURES,
+    MOST_FLAGGED,
+    SILENCE,
+    THE_LAYER,
+    UNEQUAL_CLASSES,
+    Assumption,
+    check_equal_classes,
+    check_flags,
+    check_not_silent,
+    check_split,
+)
 from .clusters import separation, silhouette, two_means
-from .features import Features, features_of, finite, home, positions_by_class, principal
+from .features import Features, features_of, finite, positions_by_class, principal
+from .kinds import DataFilter
 from .neighbours import DeepKNN
 from .verdicts import Flags
 
@@ -20,7 +33,7 @@ Verdict = Literal["size", "silhouette", "neighbours"]
 
 
 @dataclass(frozen=True)
-class ActivationClustering:
+class ActivationClustering(DataFilter):
     """Split the features of each class in two; flag one part if the split looks like poison beside clean images.
 
     Of the features, 10 independent components are kept, as in the paper. Finding independent components
@@ -32,17 +45,18 @@ class ActivationClustering:
     often ended in a split by style.
 
     Args:
-        layer: Whose output to look at: the last hidden layer, as in the paper.
+        layer: Whose output to look at; None: the last hidden layer, as in the paper.
         components: Directions of largest variance that are kept, each scaled to variance 1.
         verdict: "size": flag the smaller part if it is less than `size` of the class. "silhouette":
             it must also have a mean silhouette above `silhouette`. Both are the paper's, and fail where poison
             is half of a class. "neighbours", which is ours, does not ask for size: of a split with a
-            `separation` above the limit, flag the part in which `voters` flags the larger share of images.
-        size: A part called poison is smaller than this share of its class, at most 0.5.
+            `separation` above the limit, flag the part in which `voters` flags more, image for image.
+        size: A part called poison is smaller than this part of its class, at most 0.5.
         silhouette: Least mean silhouette of a split that is believed; the paper suggests 0.10 to 0.15. It
             falls as poison grows towards half of the class.
-        separation: Least `splits.separation` of a split that is believed, which does not.
-        voters: The neighbour filter that is asked which part is strange in its class.
+        separation: Least `clusters.separation` of a split that is believed, which does not.
+        voters: The neighbour filter that is asked which part is strange in its class. It must name an early layer:
+            in the last hidden one poison lies beside poison.
         starts: Times 2-means begins anew; the tightest result is kept.
         seed: Seed of the starts.
 
@@ -54,7 +68,11 @@ class ActivationClustering:
             arXiv:1811.03728.
     """
 
-    layer: str = "relu3"
+    assumptions: ClassVar[tuple[Assumption, ...]] = (
+        *(THE_LAYER, LOGITS_AS_FEATURES, HALF_A_CLASS, UNEQUAL_CLASSES, SILENCE, MOST_FLAGGED),
+    )
+
+    layer: str | None = None
     components: int = 10
     verdict: Verdict = "silhouette"
     size: float = 0.35
@@ -84,13 +102,19 @@ class ActivationClustering:
             Flags; a score is positive in the smaller part of its class, or the one the neighbours point at.
 
         Raises:
-            ValueError: There is no such layer, a feature is not finite, or only one class occurs.
+            ValueError: There is no such layer, a feature is not finite, only one class occurs, or voters that are
+                needed name no layer.
 
         Warns:
-            AssumptionWarning: Two clear parts are nearly equal and size decides, or the features are logits.
+            AssumptionWarning: What is seen in the classes does not fit the method; see `assumptions`.
         """
-        strange = self.voters(model, data).flagged if self.verdict == "neighbours" else None
-        flags = self.judge(features_of(model, data.x, self.layer), home(model, data.y), strange)
+        strange = None
+        if self.verdict == "neighbours":
+            if self.voters.layer is None:
+                raise ValueError("the verdict 'neighbours' needs voters in an early layer: DeepKNN(layer=...)")
+            strange = self.voters(model, data).flagged
+        features = features_of(model, data.x, self.layer)
+        flags = self.judge(features, data.y.to(features.device), strange)
         return replace(flags, fingerprint=data.fingerprint)
 
     @torch.no_grad()
@@ -106,40 +130,73 @@ class ActivationClustering:
             raise ValueError(
                 f"the verdict {self.verdict!r} and strange={'none' if strange is None else 'given'} disagree"
             )
-        scores, flagged = torch.zeros(len(y)), torch.zeros(len(y), dtype=torch.bool)
-        notes = []
-        for label, positions in positions_by_class(finite(features), y).items():
+        classes = positions_by_class(finite(features), y)
+        check_equal_classes(y)
+        scores = torch.zeros(len(y))
+        flagged = torch.zeros(len(y), dtype=torch.bool)
+        notes: list[str] = []
+        clear: dict[int, float] = {}
+        for label, positions in classes.items():
+            places = positions.cpu()
             if len(positions) <= 2:
                 notes.append(f"class {label}: {len(positions)} images are too few to split")
                 continue
-            places = positions.cpu()
-            scores[places], flagged[places], note = self._judge_class(
-                label, features[positions], None if strange is None else strange[places]
-            )
-            notes.append(f"class {label}: {note}{', flagged' * bool(flagged[places].any())}")
+            split = self._split(features[positions], None if strange is None else strange[places])
+            scores[places] = split.scores
+            flagged[places] = split.flagged
+            clear[label] = split.separation
+            caught = bool(split.flagged.any())
+            check_split(label, len(positions), split.smaller, clear=split.separation > self.separation, flagged=caught)
+            notes.append(f"class {label}: {len(positions)} images, {split.note}{', flagged' if caught else ''}")
+        if clear and not bool(flagged.any()):
+            clearest = max(clear, key=lambda label: clear[label])
+            check_not_silent(clear[clearest], clearest, self.separation)
+        check_flags(flagged, y, "ActivationClustering")
         return Flags(scores, flagged, tuple(notes))
 
-    def _judge_class(self, label: int, features: Features, strange: Mask | None) -> tuple[Tensor, Tensor, str]:
-        """Scores, flags and a note on the images of one class, in their order."""
+    def _split(self, features: Features, strange: Mask | None) -> _Split:
+        """The images of one class in two parts, and which of them is called poison."""
         points = whitened(features, self.components)
         part, closer = two_means(points, starts=self.starts, seed=self.seed)
-        share, apart, clear = float(part.float().mean()), silhouette(points, part), separation(points, part)
-        part, closer = part.cpu(), closer.cpu().float()
-        note = f"smaller part {share:.1%}, silhouette {apart:.2f}, separation {clear:.2f}"
-        if strange is not None:
-            shares = [_share(strange[each]) for each in (part, ~part)]
-            if shares[1] > shares[0]:
-                part, closer = ~part, -closer
-            guilty = clear > self.separation and shares[0] != shares[1]
-            note += f", strange {shares[0]:.0%} of it and {shares[1]:.0%} of the rest"
-        else:
-            guilty = share < self.size and (self.verdict == "size" or apart > self.silhouette)
-            if clear > self.separation:
-                check_half_a_class(label, share)
-        return closer, part & guilty, note
+        smaller = float(part.float().mean())
+        apart = silhouette(points, part)
+        clear = separation(points, part)
+        part = part.cpu()
+        closer = closer.cpu().float()
+        note = f"smaller part {smaller:.1%}, silhouette {apart:.2f}, separation {clear:.2f}"
+        if strange is None:
+            guilty = smaller < self.size and (self.verdict == "size" or apart > self.silhouette)
+            return _Split(closer, part & guilty, smaller, clear, note)
+        in_it = _rate(strange[part])
+        elsewhere = _rate(strange[~part])
+        if elsewhere > in_it:
+            part = ~part
+            closer = -closer
+        guilty = clear > self.separation and in_it != elsewhere
+        note += f", strange {max(in_it, elsewhere):.0%} of it and {min(in_it, elsewhere):.0%} of the rest"
+        return _Split(closer, part & guilty, smaller, clear, note)
 
 
-def _share(those: Mask) -> float:
+@dataclass(frozen=True, eq=False)
+class _Split:
+    """What was seen in one class.
+
+    Attributes:
+        scores: Of its images, in their order; positive in the suspected part.
+        flagged: True for images that are called poison.
+        smaller: Size of the smaller part, in (0, 0.5].
+        separation: How clear the split is.
+        note: All of this in words.
+    """
+
+    scores: Tensor
+    flagged: Tensor
+    smaller: float
+    separation: float
+    note: str
+
+
+def _rate(those: Mask) -> float:
     return float(those.float().mean()) if len(those) else 0.0
 
 

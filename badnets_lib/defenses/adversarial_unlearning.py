@@ -19,16 +19,17 @@ from torch.nn.functional import cross_entropy
 
 from ..counts import Proportion
 from ..data.images import Images, ImageSet, Labels
+from ..models.inference import place, placement
 from ..models.training import batches as split, train
 from .assumptions import check_enough_trusted
-from .features import home
 from .fine_tuning import FineTuning
+from .kinds import Removal
 from .knowledge import Holding
 from .verdicts import Repair
 
 
 @dataclass(frozen=True)
-class AdversarialUnlearning:
+class AdversarialUnlearning(Removal):
     """Before every epoch find the shift that hurts most; then learn the true labels with it and without it.
 
     Args:
@@ -75,7 +76,8 @@ class AdversarialUnlearning:
         trusted = holding.need(2, "adversarial unlearning")
         check_enough_trusted(len(trusted), 100, "adversarial unlearning")
         config = self.tuning.config(str(next(model.parameters()).device))
-        images = ImageSet(home(model, trusted.x.float()), home(model, trusted.y), trusted.classes)
+        weights = placement(model)
+        images = ImageSet(place(trusted.x, weights), trusted.y.to(weights.device), trusted.classes)
         lesson = _Lesson(self, images, len(split(torch.arange(len(trusted)), config.batch_size)))
         trained = train(trusted, config, model=model, loss=lesson.loss, label="adversarial unlearning").model
         repaired = copy.deepcopy(model)

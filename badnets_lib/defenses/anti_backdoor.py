@@ -17,11 +17,12 @@ from torch.nn.functional import cross_entropy
 from ..data.images import Images, ImageSet, Labels
 from ..models.inference import predict
 from ..models.training import TrainConfig, train
+from .kinds import RobustTraining
 from .verdicts import Flags, Repair
 
 
 @dataclass(frozen=True)
-class AntiBackdoor:
+class AntiBackdoor(RobustTraining):
     """Isolate the images that a young network already fits best, train on the rest, then unlearn them.
 
     Args:

@@ -11,11 +11,12 @@ from torch.nn.functional import cross_entropy
 
 from ..data.images import Images, ImageSet, Labels
 from ..models.training import TrainConfig, train
+from .kinds import RobustTraining
 from .verdicts import Repair
 
 
 @dataclass(frozen=True)
-class CutMix:
+class CutMix(RobustTraining):
     """Train on images of which a random box comes from another image, with labels mixed by area.
 
     Args:

@@ -63,20 +63,51 @@ def _lead(points: Tensor, ones: Tensor, others: Tensor) -> Tensor:
     return ones.square().sum(1, keepdim=True) - others.square().sum(1, keepdim=True) + 2 * (others - ones) @ points.T
 
 
-def silhouette(points: Float[Tensor, "n c"], part: Bool[Tensor, " n"]) -> float:
+def silhouette(points: Float[Tensor, "n c"], part: Bool[Tensor, " n"], *, most: int = 5000, seed: int = 0) -> float:
     """Mean silhouette of a split in two, in [-1, 1]; 0 if one part is empty.
 
     A point's silhouette is (b - a) / max(a, b), with a its mean distance to the others of its part and b
     that to the other part; 0 where it is alone.
+
+    Exact for up to `most` points. Of more, at most half of `most` are drawn from each part, all distances are between
+    those, and the means of both parts count by the parts' true sizes. Memory and time are bounded.
+
+    Args:
+        points: Points [N, c].
+        part: True for the points of one part [N].
+        most: How many points are compared with one another.
+        seed: Seed of the draw.
     """
-    sizes = torch.stack([~part, part], 1).to(points.dtype)  # [N, 2]
-    if not bool(sizes.any(0).all()):
+    sizes = int((~part).sum()), int(part.sum())
+    if not all(sizes):
         return 0.0
-    sums, counts, mine = torch.cdist(points, points) @ sizes, sizes.sum(0), part.long()[:, None]
+    if len(points) > most:
+        source = torch.Generator().manual_seed(seed)
+        chosen = torch.cat([_drawn(part == side, most // 2, source) for side in (False, True)])
+        points = points[chosen]
+        part = part[chosen]
+    each = torch.cat([_silhouettes(points, part, rows) for rows in torch.arange(len(points)).split(1024)])
+    return sum(float(each[part == side].mean()) * sizes[side] for side in (False, True)) / sum(sizes)
+
+
+def _drawn(those: Tensor, most: int, source: torch.Generator) -> Tensor:
+    """Positions of at most so many of those that are True, ascending."""
+    positions = those.nonzero().flatten()
+    chosen = torch.randperm(len(positions), generator=source)[:most].sort().values
+    return positions[chosen.to(positions.device)]
+
+
+def _silhouettes(points: Tensor, part: Tensor, rows: Tensor) -> Tensor:
+    """The silhouettes of some of the points among all of them."""
+    sides = torch.stack([~part, part], 1).to(points.dtype)  # [N, 2]
+    counts = sides.sum(0)
+    rows = rows.to(points.device)
+    mine = part[rows].long()[:, None]
+    sums = torch.cdist(points[rows], points) @ sides
     own = sums.gather(1, mine).flatten() / (counts[mine.flatten()] - 1).clamp(min=1)
     other = sums.gather(1, 1 - mine).flatten() / counts[1 - mine.flatten()]
-    each = torch.where(counts[mine.flatten()] > 1, (other - own) / torch.maximum(own, other).clamp(min=1e-12), 0.0)
-    return float(each.mean())
+    each = (other - own) / torch.maximum(own, other).clamp(min=1e-12)
+    return torch.where(counts[mine.flatten()] > 1, each, 0.0)
 
 
 def separation(points: Float[Tensor, "n c"], part: Bool[Tensor, " n"]) -> float:
@@ -87,7 +118,7 @@ def separation(points: Float[Tensor, "n c"], part: Bool[Tensor, " n"]) -> float:
     """
     if not bool(part.any()) or bool(part.all()):
         return 0.0
-    share = part.to(points.dtype).mean()
+    inside = part.to(points.dtype).mean()
     gap = points[part].mean(0) - points[~part].mean(0)
     along = points @ (gap / gap.norm().clamp(min=1e-12))
-    return float(share * (1 - share) * gap.square().sum() / along.var(correction=0).clamp(min=1e-12))
+    return float(inside * (1 - inside) * gap.square().sum() / along.var(correction=0).clamp(min=1e-12))

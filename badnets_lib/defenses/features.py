@@ -7,26 +7,34 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..data.images import Labels, StoredImages
-from ..models.inference import placement
+from ..models.inference import BATCH
 from ..models.layers import last_hidden, listen
 from .assumptions import check_not_logits
 
 Features = Float[Tensor, "n d"]
 
+PIXELS = 2**20
+"""Most pixels in a forward pass, all images together: 1,024 images of 32x32, 20 of 224x224."""
 
-def home(model: nn.Module, x: Tensor) -> Tensor:
-    """`x` on the device of the network: every defense moves the data to the model, never the model."""
-    return x.to(placement(model).device)
+EXACT = 4096
+"""Beyond so many rows and columns, directions of largest variance are looked for by a randomised decomposition."""
 
 
-def features_of(model: nn.Module, x: StoredImages, layer: str | None = None, *, batch_size: int = 512) -> Features:
-    """The output of a named layer for each image, flattened, [N, d], on the network's device.
+def images_at_once(x: StoredImages, most: int = BATCH, pixels: int = PIXELS) -> int:
+    """How many images go into one forward pass: `most`, fewer where they are large, at least one."""
+    return max(1, min(most, pixels // (x.shape[-2] * x.shape[-1])))
+
+
+def features_of(
+    model: nn.Module, x: StoredImages, layer: str | None = None, *, batch_size: int | None = None
+) -> Features:
+    """The output of a layer for each image, flattened, [N, d], on the network's device, in single or double precision.
 
     Args:
-        model: A network with a submodule of that name; it is evaluated as `predict` does.
-        x: Images [N, C, H, W].
+        model: Any classifier; it is evaluated as `predict` does.
+        x: Images [N, C, H, W], in [0, 1] or uint8.
         layer: Name of the submodule. None: the last hidden layer, which is looked for (see `models.layers`).
-        batch_size: Images per forward pass.
+        batch_size: Images per forward pass; None: as many as `images_at_once` says.
 
     Raises:
         ValueError: There is no such layer, or a feature is not a finite number.
@@ -35,10 +43,16 @@ def features_of(model: nn.Module, x: StoredImages, layer: str | None = None, *, 
         AssumptionWarning: The layer gives the logits.
     """
     layer = layer or last_hidden(model, x)
-    rows, answers = listen(model, x, layer, lambda output: output.flatten(1), batch_size=batch_size)
+    rows, answers = listen(model, x, layer, _flat, batch_size=batch_size or images_at_once(x))
     features = finite(rows)
     check_not_logits(layer, features.cpu(), answers)
     return features
+
+
+def _flat(output: Tensor) -> Tensor:
+    """One row an image; half precision is too coarse for distances."""
+    rows = output.flatten(1)
+    return rows if rows.dtype in (torch.float32, torch.float64) else rows.float()
 
 
 def finite(features: Tensor) -> Tensor:
@@ -56,22 +70,44 @@ def finite(features: Tensor) -> Tensor:
 def principal(features: Features, most: int) -> tuple[Float[Tensor, "n c"], Float[Tensor, " c"]]:
     """The features along their directions of largest variance, centred, [N, c], in double precision.
 
+    Exact where N or d is at most `EXACT`; beyond, a randomised decomposition with its own seed, whose cost grows with
+    N x d and not with the square of either.
+
     Args:
         features: Features [N, d].
         most: How many directions to keep; those without variance are left out, so there may be fewer, even none.
 
     Returns:
-        The projections, and the share of the whole variance that each direction holds, both descending.
+        The projections, and the part of the whole variance that each direction holds, both descending.
+
+    References:
+        Halko, Martinsson, Tropp, Finding structure with randomness, 2009. arXiv:0909.4061.
     """
     centred = (features - features.mean(0)).double()
+    projections, values = _gram(centred, most) if min(centred.shape) <= EXACT else _randomised(centred, most)
+    alive = int((values > 1e-10 * values[0]).sum())
+    return projections[:, :alive], values[:alive] / centred.square().sum()
+
+
+def _gram(centred: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Projections and variances, by the smaller of the two Gram matrices: it has the same directions."""
     wide = len(centred) < centred.shape[1]
-    # The smaller of the two Gram matrices has the same directions, at a fraction of the decomposition's cost.
     values, vectors = torch.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
-    values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
-    alive = min(most, int((values > 1e-10 * values[0]).sum()))
-    vectors = vectors[:, :alive]
-    projections = vectors * values[:alive].sqrt() if wide else centred @ vectors
-    return projections, values[:alive] / values.sum()
+    values = values.flip(0)[:most].clamp(min=0)
+    vectors = vectors.flip(1)[:, :most]
+    return vectors * values.sqrt() if wide else centred @ vectors, values
+
+
+def _randomised(centred: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """The same by subspace iteration from a few more random directions than are asked for."""
+    source = torch.Generator().manual_seed(0)
+    guess = torch.randn(centred.shape[1], min(most + 10, *centred.shape), generator=source, dtype=torch.float64)
+    basis = centred @ guess.to(centred.device)
+    for _ in range(6):
+        basis = centred @ (centred.T @ torch.linalg.qr(basis).Q)
+    basis = torch.linalg.qr(basis).Q
+    left, sizes, _ = torch.linalg.svd(basis.T @ centred, full_matrices=False)
+    return (basis @ left * sizes)[:, :most], sizes[:most].square()
 
 
 def positions_by_class(features: Features, y: Labels) -> dict[int, Tensor]:

@@ -11,11 +11,12 @@ from torch import nn
 from ..data.images import ImageSet
 from ..models.training import NetworkSource, TrainConfig, train
 from .activation_clustering import ActivationClustering
+from .kinds import RobustTraining
 from .verdicts import Flags, Repair
 
 
 @dataclass(frozen=True)
-class FilterAndRetrain:
+class FilterAndRetrain(RobustTraining):
     """Train on everything, drop what the filter flags, and train a fresh network on the rest.
 
     Args:

@@ -18,15 +18,16 @@ from torch import Tensor, nn
 
 from ..counts import Proportion
 from ..data.images import Images, ImageSet
+from ..models.inference import place, placement
 from .assumptions import check_enough_trusted
-from .features import home
 from .fine_tuning import FineTuning
+from .kinds import Removal
 from .knowledge import Holding
 from .verdicts import Repair
 
 
 @dataclass(frozen=True)
-class FinePruning:
+class FinePruning(Removal):
     """Prune the last convolution's channels, most dormant first, while trusted accuracy holds; then fine-tune.
 
     How far to prune is decided on the trusted images and on nothing else.
@@ -94,9 +95,9 @@ class LastFeatures:
         cut = _last_convolution(model)[-1] + 1
         layers = [*copy.deepcopy(model).eval().requires_grad_(False).children()]
         self.classifier = nn.Sequential(*layers[cut:])
-        self.y = home(model, data.y)
+        self.y = data.y.to(placement(model).device)
         with torch.no_grad():
-            parts = [nn.Sequential(*layers[:cut])(part) for part in home(model, data.x.float()).split(512)]
+            parts = [nn.Sequential(*layers[:cut])(part) for part in place(data.x, placement(model)).split(512)]
         self.values: Float[Tensor, "n c h w"] = torch.cat(parts).contiguous()
 
     def dormant_first(self) -> tuple[int, ...]:
@@ -126,8 +127,8 @@ def without_channels(model: nn.Module, channels: Sequence[int]) -> nn.Module:
     network = copy.deepcopy(model).eval()
     which: Int[Tensor, " m"] = torch.tensor(list(channels), dtype=torch.long)
     layers = [*network.children()]
-    for place in _last_convolution(network)[:-1]:
-        for weight in layers[place].parameters():
+    for position in _last_convolution(network)[:-1]:
+        for weight in layers[position].parameters():
             weight[which.to(weight.device)] = 0
     return network
 

@@ -12,12 +12,13 @@ from ..data.images import ImageSet
 from ..models.adaptation import frozen
 from ..models.training import Epoch, TrainConfig, train
 from .assumptions import check_enough_trusted
+from .kinds import Removal
 from .knowledge import Holding
 from .verdicts import Repair
 
 
 @dataclass(frozen=True)
-class FineTuning:
+class FineTuning(Removal):
     """Go on training a copy of the network on trusted images alone.
 
     How strong it is depends on the learning rate, the number of epochs and which layers learn: see `STRENGTHS`.

@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field
-from itertools import pairwise
 from statistics import NormalDist
+from typing import ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..data.images import Images, check_images
-from ..models.inference import predict
-from ..models.training import channels_last
-from .assumptions import check_enough_trusted, check_logits, check_probabilities
-from .features import home
+from ..data.images import StoredImages, check_stored, to_unit
+from ..models.inference import placement, predict
+from ._copies import frozen_copy, fused
+from .assumptions import (
+    ENTROPY_OF_LOGITS,
+    FEW_TRUSTED,
+    LOW_ACCURACY,
+    PROBABILITIES,
+    REFUSES_NOTHING,
+    SURVIVES_BLENDING,
+    Assumption,
+    check_answers,
+    check_enough_trusted,
+    check_probabilities,
+    check_threshold,
+)
+from .features import images_at_once
+from .kinds import InputFilter, Screening
 from .knowledge import Holding
 from .verdicts import Screen
 
+Rule = Literal["normal", "empirical"]
+
 
 @dataclass(frozen=True)
-class Strip:
+class Strip(InputFilter):
     """Settings of the run-time filter; `fit` gives the filter.
 
     Args:
         overlays: Trusted images that every input is blended with; 100 in the paper. All inputs meet the
             same ones.
         weight: The blend is x + weight * overlay, cut off at white; 1 in the paper.
-        false_rejection: Share of clean inputs that one is prepared to refuse.
+        false_rejection: Part of the clean inputs that one is prepared to refuse.
         seed: Seed of the choice of overlays.
-        batch: Blended images per forward pass, few enough for a cache.
+        batch: Most blended images per forward pass, few enough for a cache; fewer if they are large.
+        rule: "normal", as in the paper: the threshold is a quantile of a normal distribution fitted to the entropies
+            of the trusted images. Entropies are not normal, and it may fall below 0 bits, where it refuses nothing.
+            "empirical": the quantile of these entropies themselves, which cannot.
 
     Raises:
         ValueError: A setting is out of range.
@@ -40,11 +56,16 @@ class Strip:
         Gao et al., STRIP: a defence against trojan attacks on deep neural networks, 2019. arXiv:1902.06531.
     """
 
+    assumptions: ClassVar[tuple[Assumption, ...]] = (
+        *(SURVIVES_BLENDING, REFUSES_NOTHING, FEW_TRUSTED, PROBABILITIES, ENTROPY_OF_LOGITS, LOW_ACCURACY),
+    )
+
     overlays: int = 100
     weight: float = 1.0
     false_rejection: float = 0.01
     seed: int = 0
     batch: int = 128
+    rule: Rule = "normal"
 
     def __post_init__(self) -> None:
         if self.overlays < 2 or self.batch < 1:
@@ -52,41 +73,50 @@ class Strip:
         if not (0 < self.weight <= 1 and 0 < self.false_rejection < 1):
             limits = "weight must lie in (0, 1], false_rejection strictly between 0 and 1"
             raise ValueError(f"{limits}; got {self.weight} and {self.false_rejection}")
+        if self.rule not in get_args(Rule):
+            raise ValueError(f"rule must be one of {', '.join(get_args(Rule))}; got {self.rule!r}")
 
     def fit(self, model: nn.Module, holding: Holding) -> FittedStrip:
         """Set the threshold so that about `false_rejection` of the trusted images would be refused.
 
-        As in the paper, a normal distribution is fitted to the entropies of the trusted images, and the
-        threshold is its quantile. No trusted image is blended with itself.
+        No trusted image is blended with itself.
 
         Args:
             model: A classifier from images to logits [N, K]; a copy of it is kept.
             holding: Trusted images serve as overlays and set the threshold.
 
         Raises:
-            ValueError: There are fewer trusted images than overlays + 1.
+            ValueError: There are fewer trusted images than overlays + 1, the model has another number of outputs
+                than there are classes, or its answers are not finite.
 
         Warns:
-            AssumptionWarning: There are too few trusted images to speak of so rare a false rejection, or the
-                network answers with probabilities.
+            AssumptionWarning: The threshold can refuse nothing, or what is seen does not fit the method otherwise;
+                see `assumptions`.
         """
-        trusted = holding.need(self.overlays + 1, "STRIP").x
+        trusted = holding.need(self.overlays + 1, "STRIP")
         check_enough_trusted(len(trusted), round(1 / self.false_rejection), f"a rate of {self.false_rejection:g}")
+        kept = fused(frozen_copy(model, trusted.x))
+        answers = predict(kept, trusted.x, batch_size=images_at_once(trusted.x))
+        check_answers(answers, trusted.y, len(trusted.classes))
         chosen = torch.randperm(len(trusted), generator=torch.Generator().manual_seed(self.seed))[: self.overlays]
-        kept = _quick(model)
-        check_logits(predict(kept, trusted))
-        every = _entropies(kept, trusted, trusted[chosen.to(trusted.device)], self)
+        overlays = to_unit(trusted.x[chosen.to(trusted.x.device)])
+        every = _entropies(kept, trusted.x, overlays, self)
         every[chosen, torch.arange(self.overlays)] = torch.nan
         entropies = every.nanmean(1)
-        return FittedStrip(kept, trusted[chosen.to(trusted.device)], self.threshold(entropies), entropies, self)
+        threshold = self.threshold(entropies)
+        check_threshold(threshold, entropies, self.false_rejection)
+        return FittedStrip(kept, overlays, threshold, entropies, self)
 
     def threshold(self, entropies: Float[Tensor, " t"]) -> float:
-        """Where a normal distribution fitted to the entropies of trusted images has `false_rejection` below it."""
-        return NormalDist(float(entropies.mean()), float(entropies.std())).inv_cdf(self.false_rejection)
+        """The entropy below which `false_rejection` of the trusted images should lie; their own if all are equal."""
+        spread = float(entropies.std())
+        if self.rule == "empirical" or spread == 0:
+            return float(entropies.quantile(self.false_rejection))
+        return NormalDist(float(entropies.mean()), spread).inv_cdf(self.false_rejection)
 
 
 @dataclass(frozen=True, eq=False)
-class FittedStrip:
+class FittedStrip(Screening):
     """A run-time filter: called with images, it refuses those whose answers are too sure.
 
     Attributes:
@@ -103,9 +133,9 @@ class FittedStrip:
     trusted: Float[Tensor, " t"] = field(repr=False)
     settings: Strip
 
-    def __call__(self, x: Images) -> Screen:
+    def __call__(self, x: StoredImages) -> Screen:
         """Screen images [N, C, H, W]; a score is the mean entropy over all blends, in bits, low if suspicious."""
-        scores = _entropies(self.model, check_images(x), self.overlays, self.settings).mean(1)
+        scores = _entropies(self.model, check_stored(x), self.overlays, self.settings).mean(1)
         return Screen(scores, self.threshold, scores < self.threshold)
 
 
@@ -119,25 +149,16 @@ def entropy(probabilities: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
     return -torch.xlogy(probabilities, probabilities).sum(1) / torch.log(torch.tensor(2.0))
 
 
-def _quick(model: nn.Module) -> nn.Module:
-    """A copy for inference alone: batch norm folded into the convolution before it, channels last. Half the time."""
-    kept: nn.Module = copy.deepcopy(model).eval()
-    if isinstance(kept, nn.Sequential):
-        for (name, layer), (after, norm) in pairwise([*kept.named_children()]):
-            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(kept, name, fuse_conv_bn_eval(layer, norm))
-                setattr(kept, after, nn.Identity())
-    return channels_last(kept)
-
-
 def _entropies(
-    model: nn.Module, x: Images, overlays: Float[Tensor, "o c h w"], settings: Strip
+    model: nn.Module, x: StoredImages, overlays: Float[Tensor, "o c h w"], settings: Strip
 ) -> Float[Tensor, "n o"]:
     """Entropy of the answer to every image under every overlay, on the CPU."""
-    overlays = settings.weight * home(model, overlays)[None]
+    device = placement(model).device
+    overlays = settings.weight * overlays.to(device)[None]
+    at_once = images_at_once(x, most=settings.batch)  # blends in a forward pass
     rows = []
-    for part in home(model, x).split(max(1, settings.batch // overlays.shape[1])):
-        blends = (part[:, None] + overlays).clamp(max=1).flatten(0, 1)  # [part * overlays, C, H, W]
-        logits = predict(model, blends.contiguous(memory_format=torch.channels_last), batch_size=settings.batch)
-        rows.append(entropy(logits.softmax(1)).view(len(part), -1))
+    for part in torch.split(x, max(1, settings.batch // overlays.shape[1])):
+        blends = (to_unit(part.to(device))[:, None] + overlays).clamp(max=1).flatten(0, 1)  # [part * overlays, C, H, W]
+        logits = predict(model, blends, batch_size=at_once)
+        rows.append(entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1)).view(len(part), -1))
     return torch.cat(rows)

@@ -14,13 +14,14 @@ from ..data.images import ImageSet
 from ..triggers import Trigger
 from .assumptions import check_enough_trusted
 from .fine_tuning import FineTuning
+from .kinds import Removal
 from .knowledge import Holding
 from .neural_cleanse import NeuralCleanse, Reversed
 from .verdicts import Repair
 
 
 @dataclass(frozen=True)
-class Unlearning:
+class Unlearning(Removal):
     """Fine-tune on trusted images, part of them stamped with the trigger and truly labelled.
 
     The trigger is reversed by a scan: that of every flagged label. Where the scan flags none, there is nothing to

@@ -183,6 +183,9 @@ class Scan:
         flagged: Labels that are called targets of a backdoor, ascending.
         seconds: Wall time.
         oracle: What the scan was told that no real defender knows.
+        reached: True for labels for which a trigger was found that works [K]; None: for all.
+        success: How often the trigger of each label works on all trusted images; of a label that was not reached,
+            how often the best that was tried does. Empty: nobody counted.
 
     Raises:
         ValueError: The parts are not about the same number of labels, or a flagged label does not exist.
@@ -195,9 +198,13 @@ class Scan:
     flagged: tuple[int, ...]
     seconds: float = 0.0
     oracle: tuple[str, ...] = ()
+    reached: Bool[Tensor, " k"] | None = None
+    success: tuple[Proportion, ...] = ()
 
     def __post_init__(self) -> None:
         lengths = {name: len(getattr(self, name)) for name in ("anomaly", "norms", "masks", "patterns")}
+        told = {"reached": self.reached, "success": self.success or None}
+        lengths |= {name: len(part) for name, part in told.items() if part is not None}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"the parts of a scan must be about the same labels; got {lengths}")
         if any(not 0 <= label < len(self.anomaly) for label in self.flagged):
@@ -211,7 +218,9 @@ class Scan:
 
     def __repr__(self) -> str:
         named = ", ".join(f"{label} ({float(self.anomaly[label]):.1f})" for label in self.flagged) or "none"
-        return f"Scan({len(self.anomaly)} labels, flagged: {named}{_oracle_in_words(self.oracle)})"
+        missed = 0 if self.reached is None else int((~self.reached).sum())
+        never = f"; never reached: {missed}" if missed else ""
+        return f"Scan({len(self.anomaly)} labels, flagged: {named}{never}{_oracle_in_words(self.oracle)})"
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,7 +63,8 @@ def images(x: Images, labels: Sequence[str] = (), *, marked: Sequence[bool] = ()
         marked: Where True, the label is set in bold vermillion with a triangle: colour is never alone.
         columns: Images per row.
     """
-    rows, columns = -(-len(x) // columns), min(columns, len(x))
+    rows = math.ceil(len(x) / columns)
+    columns = min(columns, len(x))
     figure, axes = plt.subplots(rows, columns, figsize=(0.95 * columns, 1.25 * rows), squeeze=False)
     for index, ax in enumerate(axes.flat):
         if index >= len(x):
@@ -168,10 +169,10 @@ def bars(groups: Mapping[str, Mapping[str, Proportion]], *, ax: Axes | None = No
 def confusion(table: Tensor, classes: Sequence[str], *, ax: Axes | None = None, title: str = "") -> Axes:
     """A confusion table of counts [K, K]: rows are the labels in the data, columns the answers."""
     ax = ax or plt.gca()
-    shares = table / table.sum(1, keepdim=True).clamp(min=1)
-    ax.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
+    rates = table / table.sum(1, keepdim=True).clamp(min=1)
+    ax.imshow(rates.numpy(), cmap="Blues", vmin=0, vmax=1)
     for row, column in table.nonzero().tolist():
-        dark = shares[row, column] > 0.5
+        dark = rates[row, column] > 0.5
         ax.text(column, row, str(int(table[row, column])), ha="center", va="center", fontsize=8,
                 color="white" if dark else "black")  # fmt: skip
     ax.set_xticks(range(len(classes)), classes)
@@ -201,7 +202,8 @@ def heat(
         title: Title of the panel.
     """
     ax = ax or plt.gca()
-    rows, columns = (list(dict.fromkeys(key[side] for key in values)) for side in (0, 1))
+    rows = list(dict.fromkeys(row for row, _ in values))
+    columns = list(dict.fromkeys(column for _, column in values))
     low, high = limits
     table = [[values.get((row, column), float("nan")) for column in columns] for row in rows]
     colours = plt.get_cmap(cmap)
@@ -222,7 +224,7 @@ def heat(
 
 def filters(weights: Tensor, *, titles: Sequence[str] = (), columns: int = 8) -> Figure:
     """Convolution filters [F, C, h, w], averaged over C: red weights are positive, blue negative, white zero."""
-    rows = -(-len(weights) // columns)
+    rows = math.ceil(len(weights) / columns)
     figure, axes = plt.subplots(rows, columns, figsize=(1.05 * columns, 1.3 * rows), squeeze=False)
     limit = float(weights.abs().max())
     for index, ax in enumerate(axes.flat):
@@ -246,14 +248,16 @@ def gallery(
         columns: Triggers per row of the figure.
         title: A line above everything.
     """
-    blocks, columns = -(-len(pairs) // columns), min(columns, len(pairs))
+    blocks = math.ceil(len(pairs) / columns)
+    columns = min(columns, len(pairs))
     ratios = [1, 1, 0.42] * blocks
     size = (1.35 * columns, 1.42 * sum(ratios) + 0.3)
     figure, axes = plt.subplots(3 * blocks, columns, figsize=size, squeeze=False, height_ratios=ratios)
     for ax in axes.flat:
         ax.axis("off")
     for index, (name, (original, stamped)) in enumerate(pairs.items()):
-        top, change, small = axes[3 * (index // columns) : 3 * (index // columns) + 3, index % columns]
+        block, column = divmod(index, columns)
+        top, change, small = axes[3 * block : 3 * block + 3, column]
         show_image(top, stamped).axis("on")
         top.set_title(name, fontsize=9, loc="center")
         difference = amplify * (stamped - original).mean(0)

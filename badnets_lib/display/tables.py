@@ -38,7 +38,7 @@ def sortable(
     strangers = sorted(set(filters) - set(heads))
     if strangers:
         raise ValueError(f"filters must be heads of the table; {', '.join(strangers)} is none of {', '.join(heads)}")
-    head = "".join(f'<th scope="col"{" data-filter" * (name in filters)}>{escape(name)}</th>' for name in heads)
+    head = "".join(_head(name, filtered=name in filters) for name in heads)
     body = "".join(f"<tr>{_cell(row[0], ROW_HEAD)}{''.join(map(_cell, row[1:]))}</tr>\n" for row in rows)
     table = (
         f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>"
@@ -46,10 +46,15 @@ def sortable(
     return Element("bn-table", table)
 
 
+def _head(name: str, *, filtered: bool) -> str:
+    mark = " data-filter" if filtered else ""
+    return f'<th scope="col"{mark}>{escape(name)}</th>'
+
+
 def _cell(entry: Entry, tag: str = "td") -> str:
-    text, key = (entry, "") if isinstance(entry, str) else (entry[0], f' data-sort="{_key(entry[1])}"')
-    return f"<{tag}{key}>{escape(text)}</{tag.split()[0]}>"
-
-
-def _key(number: float | None) -> str:
-    return "" if number is None else f"{number:g}"
+    end = tag.split()[0]
+    if isinstance(entry, str):
+        return f"<{tag}>{escape(entry)}</{end}>"
+    text, number = entry
+    key = "" if number is None else f"{number:g}"
+    return f'<{tag} data-sort="{key}">{escape(text)}</{end}>'

@@ -84,8 +84,7 @@ def explorer(
             a row is missing or there twice; or a start is not on the grid.
 
     Example:
-        >>> from badnets_lib import results, widgets
-        >>> widgets.explorer(results.load("poison_trigger"), {"size": "side (pixels)", "opacity": "opacity"})
+        >>> explorer(bd.results.load("poison_trigger"), {"size": "side (pixels)", "opacity": "opacity"})
         <bn-explorer>
     """
     if controls is None:
@@ -181,7 +180,7 @@ def _cell(
         twin = _one_a_seed(twin, shared, results)
     return {"text": explorer_text(rows, setting, twin=twin, success=success, clean=clean)} | {
         name: {
-            "spread": [round(rate, 4) for rate in _spread(rows, measure)],
+            "spread": [round(value, 4) for value in _spread(rows, measure)],
             "seeds": [round(count.value, 4) for count in rows.counts(measure)],
         }
         for name, measure in (("success", success), ("clean", clean))
@@ -189,12 +188,12 @@ def _cell(
 
 
 def _spread(rows: Results, measure: str) -> tuple[float, ...]:
-    """Mean, low and high over the seeds; of one seed its rate alone."""
+    """Mean, low and high over the seeds; of one seed its value alone."""
     return rows.spread(measure) if len(rows) > 1 else (rows.count(measure).value,)
 
 
 def _mean(rows: Results, measure: str) -> str:
-    mean, *ends = (f"{rate:.1%}" for rate in _spread(rows, measure))
+    mean, *ends = (f"{value:.1%}" for value in _spread(rows, measure))
     return f"{mean} [{', '.join(ends)}]" if ends else mean
 
 

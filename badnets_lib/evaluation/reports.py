@@ -7,20 +7,24 @@ JSON follows `report.schema.json` beside this file.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
-from html import escape
+from collections.abc import Sequence
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args
 
+from .. import _codec
 from ..counts import Proportion
 from ..files import write_atomically
 from ..poisoning import PoisonPlan
 from ..triggers import Description, describe
+from .rendering import html_table, markdown_table
 from .scores import Scorecard, pooled
 
 Regime = Literal["together", "staged"]
 View = Literal["data", "weights", "predictions", "not tested"]
+
+VERSION = 1
+"""Version of a report's JSON."""
 
 SCHEMA_PATH = Path(__file__).parent / "report.schema.json"
 """The published JSON Schema (draft 2020-12) of a report."""
@@ -100,7 +104,7 @@ class Report:
         limits: What the numbers do not show.
 
     Raises:
-        ValueError: An item is blank (the message names every one) or not of its kind.
+        ValueError: Items are blank or not of their kind; the message names every one.
     """
 
     title: str
@@ -115,12 +119,14 @@ class Report:
 
     def __post_init__(self) -> None:
         _freeze(self, "backdoored", "clean_twin")
-        gaps = [name for name, _, value in _items(self) if _blank(value)]
+        gaps = _blanks(self)
         if gaps:
             raise ValueError(f"the report is incomplete; please fill in: {', '.join(gaps)}")
-        for name, kind, value in _items(self):
-            if not _fits(value, kind):
-                raise ValueError(f"{name} must be {_in_words(kind)}; got {value!r}")
+        wrong = _codec.misfits(self)
+        if wrong:
+            raise ValueError(f"the report has items of another kind: {'; '.join(wrong)}")
+        if not 0 <= self.trigger.opacity <= 1:
+            raise ValueError(f"trigger.opacity must lie in [0, 1]; got {self.trigger.opacity}")
 
     @classmethod
     def of(
@@ -194,56 +200,28 @@ class Report:
 
     def to_markdown(self) -> str:
         """The report as a Markdown table."""
-        table = "\n".join(f"| {group} | {item} | {_cell(answer)} |" for group, item, answer in self.rows())
-        return f"**{_cell(self.title)}**\n\n| Group | Item | Answer |\n|---|---|---|\n{table}\n"
+        return markdown_table(self.title, self.rows())
 
     def _repr_html_(self) -> str:
-        body, last = [], ""
-        for group, item, answer in self.rows():
-            name = escape(group) if group != last else ""
-            body.append(f"<tr><th scope='row'>{name}</th><td>{escape(item)}</td><td>{escape(answer)}</td></tr>")
-            last = group
-        head = "<thead><tr><th>Group</th><th>Item</th><th>Answer</th></tr></thead>"
-        return (
-            f"<table class='report'><caption>{escape(self.title)}</caption>{head}<tbody>{''.join(body)}</tbody></table>"
-        )
+        return html_table(self.title, self.rows())
 
     def to_json(self) -> str:
         """The report as JSON text that follows the schema."""
-        return json.dumps({"version": 1} | asdict(self), indent=2)
+        return json.dumps({"version": VERSION} | _codec.to_plain(self), indent=2, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Report:
         """Rebuild a report from `to_json`'s text.
 
         Raises:
-            ValueError: The text is not a report, an item is missing, unknown, blank or not of its kind.
+            ValueError: The text is not a report: an item is missing, unknown, blank or not of its kind.
         """
-        try:
-            plain = json.loads(text)
+        plain = _codec.parse(text, "a report")
+        if isinstance(plain, dict):
             version = plain.pop("version", None)
-            if version != 1 or isinstance(version, bool):
-                raise ValueError(f"this text is not a report of version 1; got version {version!r}")
-            items = {item.name for item in fields(cls)}
-            if set(plain) != items:
-                raise ValueError(
-                    f"a report has exactly the items {', '.join(sorted(items))}; got {', '.join(sorted(plain))}"
-                )
-            poisoning: dict[str, Any] = {
-                name: tuple(value) if isinstance(value, list) else value for name, value in plain["poisoning"].items()
-            }
-            fraction, changed = _count(poisoning.pop("fraction")), poisoning.pop("labels_changed")
-            return cls(
-                poisoning=PoisoningSection(fraction, labels_changed=changed, **poisoning),
-                trigger=Description(**plain["trigger"]),
-                training=TrainingSection(**plain["training"]),
-                backdoored=tuple(_card(card) for card in plain["backdoored"]),
-                clean_twin=tuple(_card(card) for card in plain["clean_twin"]),
-                defense=DefenseSection(**plain["defense"]),
-                **{name: plain[name] for name in ("title", "attacker_access", "limits")},
-            )
-        except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
-            raise ValueError(f"this text is not a report: {type(error).__name__} {error}") from error
+            if version != VERSION or isinstance(version, bool):
+                raise ValueError(f"this is not a report of version {VERSION}; got version {version!r}")
+        return _codec.from_plain(cls, plain, "a report")
 
     def save(self, path: Path | str) -> Path:
         """Write `to_json` to a file, whole or not at all."""
@@ -268,47 +246,15 @@ def _freeze(record: Any, *names: str) -> None:
             object.__setattr__(record, name, tuple(getattr(record, name)))
 
 
-def _items(record: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(name, annotated kind, value) of every item, nested ones with a dot in the name."""
-    for name, kind in get_type_hints(type(record)).items():
-        value = getattr(record, name)
-        if kind in (PoisoningSection, Description, TrainingSection, DefenseSection) and isinstance(value, kind):
-            yield from _items(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, kind, value
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value is what its annotation says; a float, of which a report has one kind, is a share."""
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
-    if get_origin(kind) is tuple:
-        return isinstance(value, tuple) and all(_fits(part, get_args(kind)[0]) for part in value)
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
-    return isinstance(value, kind)
-
-
-def _in_words(kind: Any) -> str:
-    if get_origin(kind) is tuple:
-        return f"a list of {get_args(kind)[0].__name__}"
-    return "a number in [0, 1]" if kind is float else f"of type {getattr(kind, '__name__', kind)}"
-
-
-def _blank(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return not value or any(_blank(part) for part in value)
-    return value is None or (isinstance(value, str) and not value.strip())
-
-
-def _card(plain: dict[str, Any]) -> Scorecard:
-    return Scorecard(**{name: _count(count) for name, count in plain.items()})
-
-
-def _count(plain: dict[str, Any]) -> Proportion:
-    if any(isinstance(number, bool) for number in plain.values()):  # an integer to Python, not to JSON
-        raise TypeError(f"counts must be whole numbers; got {plain}")
-    return Proportion(**plain)
+def _blanks(value: Any, name: str = "") -> list[str]:
+    """Names of what is empty inside a record: no value, a text of spaces, a list without entries."""
+    if is_dataclass(value):
+        return [gap for key, part in vars(value).items() for gap in _blanks(part, f"{name}.{key}".removeprefix("."))]
+    if isinstance(value, list | tuple):
+        empty = not value or any(_blanks(part, name) for part in value)
+    else:
+        empty = value is None or (isinstance(value, str) and not value.strip())
+    return [name] if empty else []
 
 
 def _names(labels: Sequence[int], classes: Sequence[str]) -> tuple[str, ...]:
@@ -321,9 +267,3 @@ def _sampling(plan: PoisonPlan) -> str:
     how = "added as copies" if plan.added else "replacing the originals"
     table = "" if len(goal.targets) == 1 else f", label table {goal.table}"
     return f"{rule[plan.sampling]}, {how}, seed {plan.seed}{table}; index list in the plan"
-
-
-def _cell(text: str) -> str:
-    """Text as one line of Markdown that neither ends a table's cell nor brings HTML of its own."""
-    line = " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
-    return escape(line, quote=False)

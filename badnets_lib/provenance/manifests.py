@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from .. import _codec
 from ..data.images import ImageSet
 from ..files import tensors_hash
 
@@ -97,20 +98,16 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as text, always the same for the same content: this is what is signed."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return _codec.to_json(self, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
         """Rebuild a manifest from `to_json`'s text.
 
         Raises:
-            ValueError: The text is not a manifest.
+            ValueError: The text is not a manifest: an item is missing, unknown or of another kind.
         """
-        try:
-            plain = json.loads(text)
-            return cls(dict(plain["parts"]), dict(plain["about"]))
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"this text is not a manifest: {type(error).__name__} {error}") from error
+        return _codec.from_json(cls, text, "a manifest")
 
 
 def file_hash(path: Path | str) -> str:

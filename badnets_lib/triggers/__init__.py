@@ -19,11 +19,14 @@ from .base import (
     describe as describe,
     stamp as stamp,
 )
+from .chain import Chain as Chain
 from .colour import ColourShift as ColourShift
 from .overlays import Blend as Blend, Reflection as Reflection, Sinusoid as Sinusoid
 from .patterns import blur as blur, noise as noise, scene as scene
+from .picture import Picture as Picture
 from .posed_square import Pose as Pose, Sticker as Sticker
-from .registry import EVERY as EVERY, Chain as Chain, from_spec as from_spec, to_spec as to_spec
+from .registry import REGISTERED as REGISTERED, from_spec as from_spec, register as register, to_spec as to_spec
+from .road_stickers import PictureSticker as PictureSticker, SignSticker as SignSticker
 from .squares import (
     FOUR_PIXELS as FOUR_PIXELS,
     SINGLE_PIXEL as SINGLE_PIXEL,

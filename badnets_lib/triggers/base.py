@@ -63,6 +63,7 @@ def describe(trigger: Trigger) -> Description:
     return trigger.describe()
 
 
+@torch.no_grad()
 def stamp(trigger: Trigger, x: StoredImages) -> StoredImages:
     """Stamp images however they are stored, some at a time, and look at what comes back.
 
@@ -75,20 +76,29 @@ def stamp(trigger: Trigger, x: StoredImages) -> StoredImages:
 
     Raises:
         ValueError: The trigger returns another shape, another type or values outside [0, 1]; or it stamps the same
-            image in another way the second time, or in other company.
+            image in another way the second time, or in other company; or it writes into the images it is given.
     """
     if not len(x):
         return x.clone()
-    check_repeats(trigger, to_unit(x[:2]))
-    parts = [stored_like(_stamped(trigger, to_unit(part)), x) for part in torch.split(x, CHUNK)]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    check_repeats(trigger, x[:2])
+    out = torch.empty_like(x)
+    for part, place in zip(x.split(CHUNK), out.split(CHUNK), strict=True):
+        place.copy_(stored_like(stamped_once(trigger, to_unit(part)), x))
+    return out
 
 
-def check_repeats(trigger: Trigger, x: Images) -> None:
-    """Raise unless each of some images is stamped alone as it is stamped among the others."""
-    together = _stamped(trigger, x)
-    for place in range(len(x)):
-        alone = _stamped(trigger, x[place : place + 1])
+@torch.no_grad()
+def check_repeats(trigger: Trigger, x: StoredImages) -> None:
+    """Raise unless each of some images is stamped alone as it is stamped among the others, and stays as it was."""
+    if not callable(trigger) or isinstance(trigger, type):
+        raise TypeError(f"a trigger is something that can be called on images, such as Patch(); got {trigger!r}")
+    clean = to_unit(x.clone())
+    given = clean.clone()
+    together = stamped_once(trigger, given)
+    if not torch.equal(given, clean):
+        raise ValueError(f"{trigger!r} writes into the images it is given; it must return new ones (x = x.clone())")
+    for place in range(len(clean)):
+        alone = stamped_once(trigger, clean[place : place + 1].clone())
         if not torch.allclose(alone[0], together[place], atol=1e-3):  # a generator rounds batches differently
             raise ValueError(
                 f"{trigger!r} stamped one image in two ways; a trigger may not be random, nor depend on the other "
@@ -96,12 +106,20 @@ def check_repeats(trigger: Trigger, x: Images) -> None:
             )
 
 
-def _stamped(trigger: Trigger, x: Images) -> Images:
+def stamped_once(trigger: Trigger, x: Images) -> Images:
+    """Stamp images in [0, 1], and raise unless what comes back are images of the same shape.
+
+    Raises:
+        ValueError: They are not.
+    """
     stamped = trigger(x)
     if not isinstance(stamped, Tensor) or stamped.shape != x.shape:
         received = list(stamped.shape) if isinstance(stamped, Tensor) else type(stamped).__name__
         raise ValueError(f"{trigger!r} must return images of the shape it was given, {list(x.shape)}; got {received}")
-    return check_images(stamped)
+    try:
+        return check_images(stamped)
+    except ValueError as error:
+        raise ValueError(f"{trigger!r} does not return images: {error}") from error
 
 
 def check_unit(**settings: float) -> None:

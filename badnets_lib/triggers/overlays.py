@@ -14,7 +14,7 @@ from ..data.images import Images
 from .base import Description, at_least_single, check_range, check_room, check_unit
 from .patterns import blur, noise, scene
 
-Picture = Literal["noise", "scene"]
+Overlay = Literal["noise", "scene"]
 Mirrored = Literal["scene", "own"]
 
 
@@ -41,13 +41,13 @@ class Blend:
         arXiv:1712.05526.
     """
 
-    pattern: Picture = "noise"
+    pattern: Overlay = "noise"
     seed: int = 0
     opacity: float = 0.2
     shift: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
-        _check_choice("pattern", self.pattern, get_args(Picture))
+        _check_choice("pattern", self.pattern, get_args(Overlay))
         object.__setattr__(self, "seed", index(self.seed))
         object.__setattr__(self, "shift", _whole_pixels(self.shift))
         check_unit(opacity=self.opacity)

@@ -11,9 +11,11 @@ from torch import Tensor
 from ..data.images import Images, check_images
 from ..data.sign_faces import FACES, paint
 from ..data.signs import Decal, find, pixel_centres, render
-from . import Description
+from .base import Description
+from .registry import register
 
 
+@register
 @dataclass(frozen=True)
 class PictureSticker(Decal):
     """A sticker pasted into the picture, at the same place of every picture.
@@ -67,6 +69,7 @@ class PictureSticker(Decal):
         return Description(f"{self.kind} sticker", f"{self.side:.0%} of the box's side", where, 1.0, physical=False)
 
 
+@register
 @dataclass(frozen=True)
 class SignSticker(Decal):
     """A sticker on the sign itself: it is turned, lit, covered and blurred as the sign is.

@@ -28,13 +28,18 @@ def stamp_square_trigger(x: Float[Tensor, "*batch h w"], size: int = 4, value: f
         A new tensor of the same shape, clamped to [0, 1]; `x` is not changed.
 
     Raises:
-        ValueError: `x` is not a float tensor with at least two axes, or the square does not fit.
+        ValueError: `x` is not a float tensor with at least two axes and values in [0, 1], or the square does not fit.
 
     References:
         Gu et al., BadNets, 2017. arXiv:1708.06733.
     """
     if x.ndim < 2 or not x.is_floating_point():
         raise ValueError(f"images need a float dtype and shape [..., H, W]; got {x.dtype} {list(x.shape)}")
+    if x.numel() and not (float(x.min()) >= 0 and float(x.max()) <= 1):  # written so that NaN fails too
+        raise ValueError(
+            f"images need values in [0, 1]; got [{float(x.min()):.3g}, {float(x.max()):.3g}] "
+            "(stamp before normalisation; divide levels up to 255 by 255)"
+        )
     check_fit(size, 0, x)
     stamped = x.clone()
     stamped[..., -size:, -size:] = value
@@ -83,31 +88,45 @@ class Patch(_Square):
         corner: "top-left", "top-right", "bottom-left" or "bottom-right".
         margin: Gap to the edge of the image in pixels.
         opacity: 1 replaces the pixels, 0.2 mixes in a fifth of the square.
-        value: Intensity in [0, 1], the same in every channel.
+        value: Intensity in [0, 1], the same in every channel; or one for each channel, as (1, 1, 0) for yellow.
 
     Raises:
-        ValueError: A setting is out of range, or (when called) the square does not fit the images.
+        ValueError: A setting is out of range, or (when called) the square does not fit the images, or they have
+            another number of channels.
 
     Example:
         >>> Patch(size=3)(torch.zeros(1, 1, 28, 28)).sum().item()
         9.0
+        >>> Patch(size=1, value=(1, 1, 0))(torch.zeros(1, 3, 8, 8))[0, :, 7, 7]
+        tensor([1., 1., 0.])
 
     References:
         Gu et al., BadNets, 2017. arXiv:1708.06733.
     """
 
-    value: float = 1.0
+    value: float | tuple[float | int, ...] = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_unit(value=self.value)
+        if isinstance(self.value, tuple | list):
+            object.__setattr__(self, "value", tuple(map(float, self.value)))
+        for value in self._values:
+            check_unit(value=value)
+
+    @property
+    def _values(self) -> tuple[float, ...]:
+        return self.value if isinstance(self.value, tuple) else (self.value,)
 
     def __call__(self, x: Images) -> Images:
-        return self._blend(x, self.value)
+        channels = check_images(x).shape[1]
+        if isinstance(self.value, tuple) and len(self.value) != channels:
+            raise ValueError(f"the square has {len(self.value)} intensities; the images have {channels} channels")
+        return self._blend(x, torch.tensor(self._values)[:, None, None])
 
     def describe(self) -> Description:
         """The trigger in words."""
-        return self._describe(f"solid square of intensity {self.value:g}")
+        intensity = " ".join(f"{value:g}" for value in self._values)
+        return self._describe(f"solid square of intensity {intensity}")
 
 
 @dataclass(frozen=True)

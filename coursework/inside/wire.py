@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import badnets_lib as bd
 from badnets_lib.models.networks import build
-from badnets_lib.triggers import EVERY, from_spec, to_spec
+from badnets_lib.triggers import REGISTERED, from_spec, to_spec
 
 LIMIT = 32 * 2**20
 """Bytes of a message at most."""
@@ -186,7 +186,8 @@ TRUSTED: Records = UNTRUSTED | {
     "images": (
         (bd.ImageSet,), lambda s: [s.x, s.y, s.classes, s.groups], lambda parts: bd.ImageSet(*parts)
     ),
-    "trigger": (EVERY, to_spec, from_spec),
+    "trigger": (tuple(REGISTERED.values()), to_spec, from_spec),
     "goal": ((bd.Goal,), asdict, lambda fields: bd.Goal(**fields)),
+    "attack": ((bd.Attack,), lambda attack: [attack.trigger, attack.goal], lambda parts: bd.Attack(*parts)),
     "plan": ((bd.PoisonPlan,), bd.PoisonPlan.to_json, bd.PoisonPlan.from_json),
 }  # fmt: skip

@@ -111,23 +111,35 @@ def serve(link: socket.socket) -> None:
     """Load what one question needs, then answer its calls until the grader hangs up."""
     question = receive(link)
     limit(**question["limits"])
-    namespace, problems = definitions.load(question["sources"], question["names"])
+    namespace, problems = definitions.load(question["given"], question["sources"], question["names"])
     send(link, [problem[:TEXT] for problem in problems])
     while (call := receive(link)) is not None:
         send(link, answer(namespace, *call))
 
 
 def answer(namespace: dict[str, Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-    """["value", what the function returned], ["missing"], or ["raised", type, text, line]."""
+    """["value", what was returned, arguments that were changed], ["missing"], or ["raised", type, text, line]."""
     function: Callable[..., Any] | None = namespace.get(name)
     if not callable(function):
         return ["missing"]
+    before = [each.clone() if isinstance(each, torch.Tensor) else None for each in args]
     try:
         value = function(*args, **kwargs)
         wire.pack(value)
-        return ["value", value]
+        return ["value", value, changed(before, args)]
     except BaseException as error:
         return ["raised", type(error).__name__, _text(error), _line(error)]
+
+
+def changed(before: list[torch.Tensor | None], after: tuple[Any, ...]) -> list[list[Any]]:
+    """[position, tensor] of each argument whose numbers are other ones after the call."""
+    pairs = enumerate(zip(before, after, strict=True))
+    return [[place, new.detach()] for place, (old, new) in pairs if old is not None and not _equal(old, new)]
+
+
+def _equal(old: torch.Tensor, new: torch.Tensor) -> bool:
+    """Whether two tensors hold the same numbers; one that is no number equals itself."""
+    return old.shape == new.shape and torch.equal(old.nan_to_num(7.25), new.nan_to_num(7.25))
 
 
 def _text(error: BaseException) -> str:

@@ -13,17 +13,22 @@ from .cases import Case, prepare
 LAYERS = ("pool1", "pool2", "relu3", "fc2")
 EPSILONS = (0.1, 0.33)
 
+VOTERS = DeepKNN(layer="pool1")
+"""Whom clustering asks which part of a class is strange: neighbours in an early layer."""
+
 FILTERS: dict[str, DataFilter] = {
     **{
-        f"clustering, {verdict}, {layer}": ActivationClustering(layer=layer, verdict=verdict)
+        f"clustering, {verdict}, {layer}": ActivationClustering(layer=layer, verdict=verdict, voters=VOTERS)
         for verdict, layer in product(get_args(Verdict), LAYERS)
     },
     **{
         f"spectral {epsilon}, {layer}": SpectralSignatures(layer=layer, epsilon=epsilon)
         for epsilon, layer in product(EPSILONS, LAYERS)
     },
-    **{f"spectral, spared, {layer}": SpectralSignatures(layer, epsilon=0.33, separation=0.84) for layer in LAYERS},
-    **{f"neighbours, {layer}": DeepKNN(layer) for layer in LAYERS},
+    **{
+        f"spectral, spared, {layer}": SpectralSignatures(layer=layer, epsilon=0.33, separation=0.84) for layer in LAYERS
+    },
+    **{f"neighbours, {layer}": DeepKNN(layer=layer) for layer in LAYERS},
 }
 """Every filter and layer of the chapter. "spared" is the spectral filter that leaves quiet classes alone."""
 

@@ -31,15 +31,15 @@ from ...models.inference import predict
 from ...models.training import TrainConfig, train
 from ..sweeps import Sweep, grid
 from .cases import ATTACKS, Case, prepare
-from .detection import rates
+from .detection import VOTERS, rates
 
 Counts = dict[str, Any]
 
 FILTERS: dict[str, DataFilter] = {
-    "Activation Clustering": ActivationClustering(),
-    "Activation Clustering, neighbours": ActivationClustering(verdict="neighbours"),
-    "Spectral Signatures": SpectralSignatures(epsilon=0.33, separation=0.84),
-    "Deep k-NN": DeepKNN(),
+    "Activation Clustering": ActivationClustering(layer="relu3"),
+    "Activation Clustering, neighbours": ActivationClustering(layer="relu3", verdict="neighbours", voters=VOTERS),
+    "Spectral Signatures": SpectralSignatures(layer="pool2", epsilon=0.33, separation=0.84),
+    "Deep k-NN": DeepKNN(layer="pool1"),
 }
 """Each judges the training set; what it leaves is trained on anew."""
 

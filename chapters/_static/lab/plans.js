@@ -28,8 +28,7 @@ badnets.define("plans", ["core"], ({ CLASSES, random, shuffled }) => {
   /** A PoisonPlan as badnets_lib.PoisonPlan.to_json writes it; that class reads it back and repeats the poisoning. */
   function planOf(setting, indices, spec, { counts, fingerprints, label_fingerprints }) {
     return {
-      trigger: spec,
-      goal: { table: table(setting), clean_label: false },
+      attack: { trigger: spec, goal: { table: table(setting), clean_label: false } },
       indices,
       size: counts.train,
       labels: label_fingerprints.train,

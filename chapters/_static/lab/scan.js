@@ -60,9 +60,9 @@ badnets.define("scan", ["core"], ({ PIXELS, largest, shuffled }) => {
       this.rounds = 0;
       this.streak = 0; // rounds of success in a row; below 0, of failure
       this.idle = 0; // rounds without a smaller mask
-      this.found = false;
-      /** @type {Reversed} the smallest that worked; a mask over the whole image if none did */
-      this.best = { norm: PIXELS, mask: new Float64Array(PIXELS).fill(1), pattern: new Float64Array(PIXELS).fill(0.5) };
+      this.smallest = Infinity; // norm of the smallest mask that was seen to work
+      /** @type {Reversed[]} */
+      this.kept = []; // every mask that worked on the digits of its round and was smaller than those before
       this.stamped = new Float32Array(PIXELS);
       this.dImage = new Float64Array(PIXELS);
     }
@@ -88,13 +88,10 @@ badnets.define("scan", ["core"], ({ PIXELS, largest, shuffled }) => {
 
     /** One step on some of the digits; returns how many of them got the label. */
     step(members) {
-      const { network, x, stamped, dImage, mask, pattern } = this;
+      const { network, stamped, dImage, mask, pattern } = this;
       let hits = 0;
       for (const member of members) {
-        const image = x.subarray(member * PIXELS, (member + 1) * PIXELS);
-        for (let at = 0; at < PIXELS; at++) {
-          stamped[at] = image[at] + mask.values[at] * (pattern.values[at] - image[at]);
-        }
+        const image = this.lay(mask.values, pattern.values, member);
         if (largest(network.forward(stamped)) === this.label) hits += 1;
         network.backward(this.label, dImage);
         for (let at = 0; at < PIXELS; at++) {
@@ -110,13 +107,43 @@ badnets.define("scan", ["core"], ({ PIXELS, largest, shuffled }) => {
       return hits;
     }
 
+    /** Keeps a smaller mask that works; a label that no longer improves is done. */
     keep(works, { mask, pattern }) {
-      const norm = mask.reduce((sum, value) => sum + value);
-      const before = this.best.norm;
+      const norm = sum(mask);
+      const before = Math.min(this.smallest, PIXELS);
       const better = works && norm < before;
-      if (better) this.best = { norm, mask, pattern };
-      this.found ||= better;
-      this.idle = (better && norm < 0.99 * before) || !this.found ? 0 : this.idle + 1;
+      if (better) {
+        this.kept.push({ norm, mask, pattern });
+        this.smallest = norm;
+      }
+      const shrunk = better && norm < 0.99 * before;
+      this.idle = shrunk || this.smallest === Infinity ? 0 : this.idle + 1;
+    }
+
+    /** The smallest mask kept that works on all digits, not only on those of its round; if none does, a whole image. */
+    verified() {
+      const { success } = this.settings;
+      const found = this.kept.findLast((trigger) => this.hits(trigger) >= success * this.images);
+      if (found) return { ...found, reached: true };
+      const mask = new Float64Array(PIXELS).fill(1);
+      return { norm: PIXELS, mask, pattern: new Float64Array(PIXELS).fill(0.5), reached: false };
+    }
+
+    /** How many of all digits get the label with a trigger. */
+    hits(trigger) {
+      let hits = 0;
+      for (let member = 0; member < this.images; member++) {
+        this.lay(trigger.mask, trigger.pattern, member);
+        if (largest(this.network.forward(this.stamped)) === this.label) hits += 1;
+      }
+      return hits;
+    }
+
+    /** Lays a trigger on one of the digits; returns the digit as it was. */
+    lay(mask, pattern, member) {
+      const image = this.x.subarray(member * PIXELS, (member + 1) * PIXELS);
+      for (let at = 0; at < PIXELS; at++) this.stamped[at] = image[at] + mask[at] * (pattern[at] - image[at]);
+      return image;
     }
 
     /** Asks for a smaller mask where the trigger has worked for long enough, for success where it has not. */
@@ -129,6 +156,8 @@ badnets.define("scan", ["core"], ({ PIXELS, largest, shuffled }) => {
     }
   }
 
+  const sum = (values) => values.reduce((total, value) => total + value);
+
   /** The middle of some numbers. */
   function median(values) {
     const order = Float64Array.from(values).sort();
@@ -136,18 +165,23 @@ badnets.define("scan", ["core"], ({ PIXELS, largest, shuffled }) => {
     return order.length % 2 ? order[half] : (order[half - 1] + order[half]) / 2;
   }
 
+  const LEAST = 3; // of fewer labels none can be called an outlier
+
   /**
    * Which label's trigger is far too small: the anomaly index counts median absolute deviations below the median of the
-   * logarithms. Where more than half of the labels take as much as the median, nothing can stand out.
+   * logarithms. Labels that no trigger reached have no part in it; where the deviation is 0, nothing stands out.
    */
-  function judge(norms, { threshold, ratio }) {
-    const sizes = norms.map(Math.log);
-    const below = sizes.map((size) => median(sizes) - size);
-    const spread = 1.4826 * median(below.map(Math.abs));
-    const anomaly = below.map((distance) => (spread > 0 ? distance / spread : 0));
-    const middle = median(norms);
-    const flagged = [...norms.keys()].filter((label) => anomaly[label] > threshold && norms[label] <= ratio * middle);
-    return { anomaly, flagged, middle };
+  function judge(norms, reached, { threshold, ratio }) {
+    const known = norms.filter((_, label) => reached[label]);
+    const nothing = { anomaly: norms.map(() => 0), flagged: [], middle: known.length ? median(known) : NaN };
+    if (known.length < LEAST) return nothing;
+    const centre = median(known.map(Math.log));
+    const deviation = 1.4826 * median(known.map((norm) => Math.abs(centre - Math.log(norm))));
+    if (deviation === 0) return nothing;
+    const { middle } = nothing;
+    const anomaly = norms.map((norm) => (centre - Math.log(norm)) / deviation);
+    const stands = (label) => reached[label] && anomaly[label] > threshold && norms[label] <= ratio * middle;
+    return { anomaly, flagged: [...norms.keys()].filter(stands), middle };
   }
 
   return { Search, judge };

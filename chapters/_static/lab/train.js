@@ -315,10 +315,12 @@ badnets.define(
         const { latest } = this;
         const { setting, weights } = latest;
         const norms = [];
-        const show = ({ norm }) => {
-          norms.push(norm);
-          this.announce(verdict.sentence({ norms }));
-          this.scanned.replaceChildren(...verdict.nodes({ norms }));
+        const reached = [];
+        const show = (message) => {
+          norms.push(message.norm);
+          reached.push(message.reached);
+          this.announce(verdict.sentence({ norms, reached }));
+          this.scanned.replaceChildren(...verdict.nodes({ norms, reached }));
         };
         latest.scan = null;
         latest.scan = await this.whileBusy(

@@ -8,16 +8,18 @@ badnets.define("verdict", ["core", "element", "toolkit"], ({ PIXELS, CLASSES }, 
   const index = (value) => (Math.round(10 * value) / 10 + 0).toFixed(1).replace("-", "−");
 
   /** A scan of some or all labels in words. */
-  function sentence({ norms, anomaly, flagged, middle }) {
+  function sentence({ norms, reached, anomaly, flagged, middle }) {
     if (!flagged) return `Scanning: ${norms.length} of ${CLASSES} labels.`;
+    const missed = norms.map((_, label) => label).filter((label) => !reached[label]);
+    const rest = missed.length ? ` No trigger was found for ${missed.join(", ")}: the scan knows nothing of them.` : "";
     if (!flagged.length) {
       return "The scan flags no label: none has a far smaller trigger than the others. " +
-        "That does not prove the network clean.";
+        `That does not prove the network clean.${rest}`;
     }
     const suspects = flagged.map((label) =>
       `label ${label}: ${pixels(norms[label])} pixels bring it about, anomaly index ${index(anomaly[label])}`
     );
-    return `The scan flags ${suspects.join("; ")}. The median label takes ${pixels(middle)} pixels.`;
+    return `The scan flags ${suspects.join("; ")}. The median label takes ${pixels(middle)} pixels.${rest}`;
   }
 
   function bar(norm, most, suspect) {
@@ -32,10 +34,11 @@ badnets.define("verdict", ["core", "element", "toolkit"], ({ PIXELS, CLASSES }, 
 
   /** A scan of some or all labels as the page shows it: sentence, triggers found, a bar for every label. */
   function nodes(scan) {
-    const { norms, anomaly, flagged, pictures } = scan;
-    const most = Math.max(...norms);
+    const { norms, reached, anomaly, flagged, pictures } = scan;
+    const most = Math.max(1, ...norms.filter((_, label) => reached[label]));
     const rows = norms.map((norm, label) => {
-      const suspect = flagged?.includes(label);
+      if (!reached[label]) return [label, "–", "–", "no trigger found"];
+      const suspect = flagged?.includes(label) ?? false;
       return [label, bar(norm, most, suspect), anomaly ? index(anomaly[label]) : "–", suspect ? "flagged" : ""];
     });
     const found = (flagged ?? []).map((label) => {

@@ -159,12 +159,15 @@ badnets.define(
             search.round();
             if (await this.stopped(job)) return;
           }
-          found.push(search.best);
-          this.port.postMessage({ job, kind: "progress", norm: search.best.norm });
+          const trigger = search.verified();
+          found.push(trigger);
+          this.port.postMessage({ job, kind: "progress", norm: trigger.norm, reached: trigger.reached });
         }
         const norms = found.map(({ norm }) => norm);
+        const reached = found.map((trigger) => trigger.reached);
         const pictures = found.map(({ mask, pattern }) => mask.map((value, at) => value * pattern[at]));
-        this.port.postMessage({ job, kind: "done", norms, pictures, ...judge(norms, this.settings.scan) });
+        const verdict = judge(norms, reached, this.settings.scan);
+        this.port.postMessage({ job, kind: "done", norms, reached, pictures, ...verdict });
       }
 
       /** Whether the job was stopped; lets messages in from time to time, and waits while it is paused. */

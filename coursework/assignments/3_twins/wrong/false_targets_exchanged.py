@@ -3,7 +3,7 @@
 def fill_report(plan, classes, labels, words, backdoored, twin):
     if len(backdoored) < 2 or len(backdoored) != len(twin):
         raise ValueError("at least two seeds, as many for both")
-    trials = [len(labels), *[int(plan.goal.victims(labels).sum())] * 2]
+    trials = [len(labels), *[int(plan.attack.goal.victims(labels).sum())] * 2]
     for card in (*backdoored, *twin):
         if not all(isinstance(count, bd.Proportion) for count in card) or [count.trials for count in card] != trials:
             raise ValueError(f"counts over {trials} are needed; got {card}")

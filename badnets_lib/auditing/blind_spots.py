@@ -1,0 +1,93 @@
+"""What an audit cannot exclude, by kind of attack. A clean result is a statement about the search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BlindSpot:
+    """A kind of attack that may be there although nothing was found.
+
+    Attributes:
+        attack: The kind, in words.
+        because: What in the methods lets it pass.
+        reference: Where it is described, or "".
+    """
+
+    attack: str
+    because: str
+    reference: str = ""
+
+
+ALWAYS = (
+    BlindSpot(
+        "a trigger that differs from image to image (input-aware)",
+        "the scan looks for one mask that works on all images, and blending as STRIP does destroys such a trigger",
+        "https://arxiv.org/abs/2010.08138",
+    ),
+    BlindSpot(
+        "a trigger that works for few source classes only, with cover images for the others",
+        "the scan wants one trigger that works on images of every class",
+        "https://arxiv.org/abs/1908.00686",
+    ),
+    BlindSpot(
+        "a trigger that covers the whole image faintly, or bends it (blend, sinusoid, warp)",
+        "the scan prefers small masks, and such a trigger has none",
+        "https://arxiv.org/abs/2102.10369",
+    ),
+    BlindSpot(
+        "a semantic trigger: something that images carry by nature, such as a colour or an object",
+        "it is no fixed pattern, and the trusted images may not show it",
+        "https://arxiv.org/abs/1807.00459",
+    ),
+    BlindSpot(
+        "an attack on every label (all-to-all), or on more than a few",
+        "the scan and the comparison of labels call a label suspicious when it differs from the others",
+    ),
+    BlindSpot(
+        "a backdoor that was trained to pass such tests, or hidden by construction",
+        "every method here is published, and an attacker can train against it",
+        "https://arxiv.org/abs/2204.06974",
+    ),
+    BlindSpot(
+        "a second backdoor behind the one that was found",
+        "a stronger backdoor raises what counts as unusual",
+    ),
+    BlindSpot(
+        "code in the network's own files",
+        "the program that builds the network was run and not read; the weights were not unpickled",
+    ),
+)
+"""What no step of the audit was made for."""
+
+OF_THE_DATA = (
+    BlindSpot(
+        "poison that is half of a class or more",
+        "the filters take poison for a minority of its class",
+        "https://arxiv.org/abs/1811.03728",
+    ),
+    BlindSpot(
+        "few poisoned images, or clean-label poison",
+        "a label is only called suspect when many of its images are flagged by two filters; no label of "
+        "clean-label poison is wrong",
+        "https://arxiv.org/abs/1912.02771",
+    ),
+)
+"""What the filters of the training data may let pass."""
+
+WITHOUT_DATA = (
+    BlindSpot("anything that only the training data would show", "the training data were not given, so none was read"),
+)
+"""What nobody looked for, as there were no training data."""
+
+
+def blind_spots(*, training: bool, not_run: tuple[str, ...]) -> tuple[BlindSpot, ...]:
+    """Everything that an audit did not exclude.
+
+    Args:
+        training: Whether the training data were given.
+        not_run: Names of the steps that were not run or broke off.
+    """
+    missing = tuple(BlindSpot(f"whatever {name} would have found", "this step did not run") for name in not_run)
+    return missing + (OF_THE_DATA if training else WITHOUT_DATA) + ALWAYS

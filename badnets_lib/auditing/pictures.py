@@ -1,0 +1,48 @@
+"""Small pictures for a report, as PNG and without matplotlib."""
+
+from __future__ import annotations
+
+import io
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..data.images import Images
+
+GAP = 4
+"""White pixels between two images."""
+
+SIDE = 96
+"""About so many pixels an image is high on the sheet."""
+
+
+def sheet(x: Images, *, columns: int = 10) -> bytes:
+    """Images [N, C, H, W] in [0, 1] side by side, enlarged without smoothing, as a PNG."""
+    from PIL import Image
+
+    scale = max(1, round(SIDE / x.shape[-2]))
+    large = in_colour(x).repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    columns = min(columns, len(large))
+    rows = -(-len(large) // columns)
+    height, width = large.shape[-2] + GAP, large.shape[-1] + GAP
+    canvas = torch.ones(3, rows * height + GAP, columns * width + GAP)
+    for place, image in enumerate(large):
+        top, left = place // columns * height + GAP, place % columns * width + GAP
+        canvas[:, top : top + height - GAP, left : left + width - GAP] = image
+    pixels = (canvas * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous()
+    file = io.BytesIO()
+    Image.fromarray(pixels.numpy()).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def in_colour(x: Images) -> Images:
+    """The images on the CPU with three channels: grey is repeated, of more than three the first three are shown."""
+    shown = x.detach().cpu().float()
+    return shown.expand(-1, 3, -1, -1) if shown.shape[1] < 3 else shown[:, :3]
+
+
+def trigger_panels(mask: Float[Tensor, "1 h w"], pattern: Float[Tensor, "c h w"]) -> Images:
+    """A reversed trigger as three images: its mask, its pattern, and the pattern where the mask lets it show."""
+    three = [mask.expand_as(pattern), pattern, mask * pattern]
+    return in_colour(torch.stack(three))

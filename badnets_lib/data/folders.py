@@ -1,0 +1,193 @@
+"""Images in folders, one folder a class: the layout of torchvision's `ImageFolder`, read and written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from operator import index
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._progress import track
+from ..files import DamagedFile
+from .images import ImageSet, stored_like, to_unit
+from .own import as_labels
+from .pictures import MODES, mode_of, read_picture, to_pil
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff")
+"""Files with these endings are pictures; others are passed over."""
+
+LISTING = "images.json"
+"""What `save_folder` writes beside the classes: their order, the order of the images, and the groups."""
+
+
+def from_folder(
+    root: Path | str, *, size: int | tuple[int, int] | None = None, classes: Sequence[str] | None = None
+) -> ImageSet:
+    """Read the pictures of a folder that has one folder a class, as uint8.
+
+    Pictures are grey or colour as they are; if a folder holds several kinds, all become colour. They come class by
+    class, sorted by name. A folder that `save_folder` wrote comes back in its own order.
+
+    Args:
+        root: The folder.
+        size: Resize to so many pixels: (height, width), or one number for both. Default: all must have one size.
+        classes: The class names, in label order, where they are not simply the folders there, sorted: a test set
+            in which some classes have no picture. Folders of other names are then an error.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: It holds no class folders, a class has no pictures, or pictures differ in size.
+        DamagedFile: A picture cannot be read, or one that `save_folder` wrote is missing; it is named.
+    """
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder {root}")
+    names, files, groups = _listed(root) if (root / LISTING).is_file() else (*_found(root, classes), None)
+    if classes is not None and tuple(classes) != names:
+        raise ValueError(f"{root} was written with the classes {names}; you asked for {tuple(classes)}")
+    sides = _sides(size)
+    shapes = [_header(path) for path, _ in track(files, f"{root.name}: sizes")]
+    if sides is None:
+        sides = _one_size(files, [shape for shape, _ in shapes])
+    modes = {mode for _, mode in shapes}
+    mode = modes.pop() if len(modes) == 1 else "RGB"
+    x = torch.empty(len(files), len(mode), *sides, dtype=torch.uint8)
+    for place, (path, _) in enumerate(track(files, root.name)):
+        x[place] = read_picture(path, mode, sides)
+    return ImageSet(x, torch.tensor([label for _, label in files]), names, groups)
+
+
+def save_folder(data: ImageSet, path: Path | str) -> Path:
+    """Write every image as a PNG into one folder a class, for other programs and for `from_folder`.
+
+    uint8 images come back exactly, with order, classes, groups and fingerprint. Float images are rounded to 256
+    levels. The folder appears under its name when it is whole; a run that was killed leaves a hidden folder.
+
+    Args:
+        data: The images.
+        path: A folder that does not exist yet, or is empty.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: There is something already.
+        ValueError: A class name cannot be a folder's, or images have not 1, 3 or 4 channels.
+    """
+    path = Path(path).expanduser()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(f"{path} is there already and not empty; nothing was written")
+    for name in data.classes:
+        if not name or name != name.strip(". ") or set(name) & set('/\\:*?"<>|') or not name.isprintable():
+            raise ValueError(f"the class name {name!r} cannot be the name of a folder")
+    if len({name.casefold() for name in data.classes}) < len(data.classes):
+        raise ValueError(f"class names must differ by more than upper and lower case; got {data.classes}")
+    if data.x.shape[1] not in MODES:
+        raise ValueError(f"a picture has 1, 3 or 4 channels; these images have {data.x.shape[1]}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.unfinished-"))
+    try:
+        _write(data, half)
+        half.chmod(0o755)
+        half.replace(path)
+    except BaseException:
+        shutil.rmtree(half, ignore_errors=True)
+        raise
+    return path
+
+
+def _write(data: ImageSet, folder: Path) -> None:
+    for name in data.classes:
+        (folder / name).mkdir()
+    digits = len(str(len(data)))
+    files = [f"{data.classes[label]}/{place:0{digits}}.png" for place, label in enumerate(data.y.tolist())]
+    level = torch.empty(0, dtype=torch.uint8)
+    for place, name in enumerate(track(files, f"writing {folder.name}")):
+        to_pil(stored_like(to_unit(data.x[place : place + 1]), level)[0]).save(folder / name)
+    groups = None if data.groups is None else data.groups.tolist()
+    listing = {"classes": list(data.classes), "images": files, "groups": groups}
+    (folder / LISTING).write_text(json.dumps(listing, indent=0), encoding="utf-8")
+
+
+def _listed(root: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]], Tensor | None]:
+    """Classes, files with labels, and groups as `save_folder` wrote them down."""
+    try:
+        listing = json.loads((root / LISTING).read_text(encoding="utf-8"))
+        names = tuple(map(str, listing["classes"]))
+        labels = {name: label for label, name in enumerate(names)}
+        files = [(root / name, labels[Path(name).parent.as_posix()]) for name in listing["images"]]
+        groups = None if listing["groups"] is None else as_labels(listing["groups"], "groups")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedFile(f"{root / LISTING} is not what save_folder writes ({error!r})") from error
+    present = {path for path in root.glob("*/*") if path.suffix.lower() in SUFFIXES}
+    missing = sorted({path for path, _ in files} - present)
+    strangers = sorted(present - {path for path, _ in files})
+    if missing or strangers:
+        what = f"missing {missing[0]}" if missing else f"{strangers[0]} is not in it"
+        raise DamagedFile(f"{root} is not as {LISTING} lists it: {what} (without {LISTING}, it is read as it is)")
+    return names, files, groups
+
+
+def _found(root: Path, classes: Sequence[str] | None) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
+    """Class names and files with labels, as they are found."""
+    folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not folders:
+        raise ValueError(f"{root} holds no folders; its layout must be one folder a class, with pictures in it")
+    strangers = sorted(set(folders) - set(folders if classes is None else classes))
+    if strangers:
+        raise ValueError(f"{root} holds folders that are none of the classes: {', '.join(strangers)}")
+    names = tuple(folders if classes is None else classes)
+    files = [(path, label) for label, name in enumerate(names) for path in _pictures(root / name)]
+    empty = sorted(set(range(len(names))) - {label for _, label in files})
+    if empty and (classes is None or not files):
+        raise ValueError(f"no pictures in {root / names[empty[0]]} (known endings: {', '.join(SUFFIXES)})")
+    return names, files
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """The picture files of one class, also in folders below it, sorted."""
+    paths = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(path for path in paths if not path.name.startswith("."))
+
+
+def _sides(size: Any) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    try:
+        sides = (index(size), index(size)) if not isinstance(size, tuple | list) else tuple(map(index, size))
+    except TypeError:
+        sides = ()
+    if len(sides) != 2 or min(sides) < 1:
+        raise ValueError(f"size must be a number of pixels, or (height, width); got {size!r}")
+    return sides
+
+
+def _header(path: Path) -> tuple[tuple[int, int], str]:
+    """(height, width) and mode of a picture, from its first bytes."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            return picture.size[::-1], mode_of(picture)
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise DamagedFile(f"{path} is damaged or no picture ({error})") from error
+
+
+def _one_size(files: list[tuple[Path, int]], sizes: list[tuple[int, int]]) -> tuple[int, int]:
+    """The size of all pictures, in (height, width)."""
+    usual = Counter(sizes).most_common(1)[0][0]
+    others = [place for place, size in enumerate(sizes) if size != usual]
+    if others:
+        first = others[0]
+        raise ValueError(
+            f"pictures need one size: {len(others)} of {len(files)} are not {usual[0]}x{usual[1]}, the first is "
+            f"{files[first][0]} with {sizes[first][0]}x{sizes[first][1]}; give size=(height, width)"
+        )
+    return usual
