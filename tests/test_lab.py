@@ -260,7 +260,7 @@ def test_training_plants_a_backdoor_and_the_records_are_the_librarys(visit, unch
     page = visit(query="?fraction=0.1&trigger=square-4&target=3&sources=all&epochs=2&seed=5")
     element = part(page, "bn-train")
     assert element.get_by_label("Seed").input_value() == "5"
-    assert element.get_by_role("slider", name="Poisoned share").get_attribute("aria-valuetext") == "10%"
+    assert element.get_by_role("slider", name="Poisoning fraction").get_attribute("aria-valuetext") == "10%"
     element.get_by_role("button", name="Train", exact=True).click()
     says_in_passing(element, "Training: epoch (0.5|0.75|1)")
     assert element.locator("svg circle").count() >= 3, "the curves grow"
@@ -349,7 +349,7 @@ def test_a_link_holds_the_setting(visit):
     element.get_by_label("Target").select_option("2")
     element.get_by_label("4", exact=True).uncheck()
     element.get_by_label("Epochs", exact=True).fill("3")
-    element.get_by_role("slider", name="Poisoned share").press("End")
+    element.get_by_role("slider", name="Poisoning fraction").press("End")
     address = element.get_by_role("link", name="Link to this setting").get_attribute("href")
     assert address.endswith("?fraction=0.2&trigger=blend&target=2&sources=01356789&epochs=3&seed=0#bn-train-1")
     other = visit(query=address[address.index("?") :])

@@ -40,7 +40,7 @@ badnets.define("form", ["element", "setting", "toolkit"], ({ DIGITS }, settings,
       const attack = make(
         "div",
         {},
-        field("Poisoned share of the training set", this.fraction, this.fractionText),
+        field("Poisoning fraction of the training set", this.fraction, this.fractionText),
         field("Trigger", this.trigger),
         field("Target", this.target),
       );

@@ -220,7 +220,7 @@ badnets.define(
       }
 
       runTable() {
-        const heads = ["Share", "Trigger", "Attack", "Epochs", "Seed", "Clean accuracy", "ASR"];
+        const heads = ["Fraction", "Trigger", "Attack", "Epochs", "Seed", "Clean accuracy", "ASR"];
         const rows = this.runs.map(({ setting, card }) => [
           fractionText(setting.fraction),
           this.entryOf(setting).label,
