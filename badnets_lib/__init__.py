@@ -23,7 +23,7 @@ from .evaluation.scores import (
     pooled as pooled,
     score as score,
 )
-from .files import DamagedFile as DamagedFile
+from .files import DamagedFile as DamagedFile, ForeignFile as ForeignFile
 from .models import (
     Epoch as Epoch,
     Normalized as Normalized,
@@ -44,7 +44,13 @@ from .poisoning import (
     flip_labels as flip_labels,
     make_badnets_batch as make_badnets_batch,
 )
-from .provenance import load_model as load_model, save_model as save_model, weights_hash as weights_hash
+from .provenance import (
+    load_model as load_model,
+    load_weights as load_weights,
+    open_weights as open_weights,
+    save_model as save_model,
+    weights_hash as weights_hash,
+)
 from .triggers import (
     FOUR_PIXELS as FOUR_PIXELS,
     SINGLE_PIXEL as SINGLE_PIXEL,

@@ -96,7 +96,7 @@ def misfits(record: Any, at: str = "") -> list[str]:
     for name, kind in get_type_hints(type(record)).items():
         value = getattr(record, name)
         place = f"{at}{name}"
-        if dataclasses.is_dataclass(kind) and isinstance(value, kind):
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, kind):
             found += misfits(value, f"{place}.")
             continue
         try:

@@ -1,7 +1,8 @@
 """Files that are whole or absent: atomic writes, and tensors without pickle.
 
 Tensor files are safetensors. Their header carries plain JSON and a SHA-256 over everything in
-the file, so that a truncated, altered or foreign file is refused instead of half-read.
+the file, so that a truncated, altered or foreign file is refused instead of half-read. Three errors tell apart what
+is wrong with a file: it is missing (`FileNotFoundError`), damaged, or somebody else's.
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ from torch import Tensor
 
 
 class DamagedFile(ValueError):
-    """The file is not what was written: truncated, altered, or of another kind."""
+    """The file is not what was written: truncated or altered."""
+
+
+class ForeignFile(ValueError):
+    """The file may be whole, but it was written by another program, or for another purpose."""
+
+
+SEALED = frozenset({"header", "sha256", "seal"})
+"""What the metadata of a file of this library hold."""
 
 
 def write_atomically(path: Path | str, content: bytes | str, *, mode: int = 0o644) -> Path:
@@ -55,9 +64,17 @@ def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def _share_memory(a: Tensor, b: Tensor) -> bool:
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+
+
 def save_tensors(path: Path | str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
     """Write tensors and a JSON-ready `header` to one safetensors file; return the hash of the tensors."""
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    whole: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        whole[name] = tensor.detach().cpu().contiguous()
+        if any(_share_memory(whole[name], other) for key, other in whole.items() if key != name):
+            whole[name] = whole[name].clone()  # tied weights: safetensors wants each on its own
     digest = tensors_hash(whole)
     text = json.dumps(header, sort_keys=True)
     seal = hashlib.sha256(f"{digest}{text}".encode()).hexdigest()
@@ -70,19 +87,52 @@ def load_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises:
         FileNotFoundError: There is no such file.
+        ForeignFile: The file was not written by `save_tensors`.
         DamagedFile: The file is not exactly what was written.
+    """
+    tensors, meta = read_safetensors(path)
+    if not SEALED & set(meta):
+        raise ForeignFile(f"{path} is a safetensors file, but was not written by this library")
+    digest, text = tensors_hash(tensors), meta.get("header", "")
+    if meta.get("sha256") != digest or meta.get("seal") != hashlib.sha256(f"{digest}{text}".encode()).hexdigest():
+        raise DamagedFile(f"{path} is damaged: it does not match its own SHA-256; do not use it")
+    return tensors, json.loads(text)
+
+
+def read_safetensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of any safetensors file, unchecked.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ForeignFile: It is a file of another kind.
+        DamagedFile: It cannot be read.
+    """
+    path = existing(path)
+    if holds_pickle(path):
+        raise ForeignFile(f"{path} was not written by this library: it holds a pickle, as torch.save writes it")
+    try:
+        with safe_open(path, framework="pt") as file:
+            # Copies: what safetensors gives are views of the file, which could change after the check.
+            tensors = {name: file.get_tensor(name).clone() for name in sorted(file.keys())}
+            return tensors, file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DamagedFile(f"{path} is damaged, or no safetensors file: {error}") from error
+
+
+def existing(path: Path | str) -> Path:
+    """The path, if a file is there.
+
+    Raises:
+        FileNotFoundError: There is none.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            meta = file.metadata() or {}
-            # Copies: what safetensors gives are views of the file, which could change after the check.
-            tensors = {name: file.get_tensor(name).clone() for name in sorted(file.keys())}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise DamagedFile(f"{path} cannot be read as a safetensors file: {error}") from error
-    digest, text = tensors_hash(tensors), meta.get("header", "")
-    if meta.get("sha256") != digest or meta.get("seal") != hashlib.sha256(f"{digest}{text}".encode()).hexdigest():
-        raise DamagedFile(f"{path} does not match its own SHA-256; do not use it")
-    return tensors, json.loads(text)
+        raise FileNotFoundError(f"{path} is a folder, not a file" if path.is_dir() else f"no file {path}")
+    return path
+
+
+def holds_pickle(path: Path) -> bool:
+    """Whether a file begins as those of `torch.save` do: as a zip archive, or in its older form as a pickle."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    return start == b"PK\x03\x04" or start[:1] == b"\x80"

@@ -628,7 +628,7 @@ def _interleave(order: Tensor, labels: Labels) -> Tensor:
 
 def _unchanged(before: StoredImages, after: StoredImages) -> int:
     """How many images are the same in both."""
-    parts = zip(before.split(CHUNK), after.split(CHUNK), strict=True)
+    parts = zip(torch.split(before, CHUNK), torch.split(after, CHUNK), strict=True)
     return sum(int((one == other).flatten(1).all(1).sum()) for one, other in parts)
 
 

@@ -6,7 +6,7 @@ import hmac
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from random import Random
 from typing import Any, Literal, get_args
@@ -27,12 +27,13 @@ from badnets_lib import (
     TrainConfig,
     Trigger,
     Warp,
+    _codec,
     clean_accuracy,
     load,
     score,
     train,
 )
-from badnets_lib.triggers import Corner, from_spec, to_spec
+from badnets_lib.triggers import Corner
 
 Kind = Literal["clean", "square", "spread", "source-specific"]
 """What a network is: without a backdoor; a small square for all classes; a faint change of the whole image for
@@ -110,20 +111,17 @@ class Truth:
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON; counts are objects, the trigger is its `to_spec`."""
-        return {
-            **{name: getattr(self, name) for name in ("kind", "sha256", "attempts", "fraction")},
-            "trigger": self.trigger and to_spec(self.trigger),
-            **{name: (each := getattr(self, name)) and asdict(each) for name in ("clean", "goal", "success")},
-        }
+        plain: dict[str, Any] = _codec.to_plain(self)
+        return plain
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Truth:
-        """What `as_dict` gave."""
-        made = dict(plain) | {"clean": Proportion(**plain["clean"])}
-        if plain["trigger"]:
-            made |= {"trigger": from_spec(plain["trigger"]), "goal": Goal(tuple(plain["goal"]["table"]))}
-            made |= {"success": Proportion(**plain["success"])}
-        return cls(**made)
+        """What `as_dict` gave.
+
+        Raises:
+            ValueError: An entry is missing, unknown or of another kind.
+        """
+        return _codec.from_plain(cls, plain, "the truth about a network")
 
 
 @cache

@@ -37,7 +37,7 @@ from typing import Any
 
 import torch
 
-from badnets_lib import DamagedFile, load_model, save_model
+from badnets_lib import DamagedFile, ForeignFile, load_model, save_model
 from badnets_lib._progress import track
 from badnets_lib.files import write_atomically
 
@@ -156,7 +156,7 @@ def _file(folder: Path, name: str) -> Path:
 def _is_whole(path: Path, row: Truth) -> bool:
     try:
         return load_model(path, sha256=row.sha256)[1] == ORIGIN
-    except (FileNotFoundError, DamagedFile):
+    except (FileNotFoundError, DamagedFile, ForeignFile):
         return False
 
 

@@ -449,7 +449,9 @@ def test_a_missing_test_picture_is_named(tmp_path, gtsrb):
 
 def test_a_folder_that_was_only_partly_unpacked_is_refused_and_nobody_is_told_to_delete_it(tmp_path, gtsrb):
     (gtsrb[0] / "00042" / "00001_00002.ppm").unlink()
-    with pytest.raises(DamagedFile, match=f"GTSRB train in {gtsrb[0]} has 257 images; 258 or 99 are published") as caught:
+    with pytest.raises(
+        DamagedFile, match=f"GTSRB train in {gtsrb[0]} has 257 images; 258 or 99 are published"
+    ) as caught:
         load("gtsrb", root=tmp_path)
     assert "delete" not in str(caught.value)
 

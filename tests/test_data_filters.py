@@ -1,6 +1,7 @@
 """Planted poison with known answers, and independent references for every piece of linear algebra."""
 
 import runpy
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -26,7 +27,7 @@ from badnets_lib.defenses import (
 )
 from badnets_lib.defenses.activation_clustering import whitened
 from badnets_lib.defenses.clusters import separation, silhouette, two_means
-from badnets_lib.defenses.features import features_of, principal
+from badnets_lib.defenses.features import _randomised, features_of, images_at_once, principal
 from badnets_lib.defenses.spectral_signatures import outlying
 from badnets_lib.evaluation.scores import Proportion, Scorecard
 
@@ -91,7 +92,9 @@ def test_clean_classes_are_left_alone_by_the_silhouette_and_suffer_under_size_al
 
 def test_half_a_class_is_announced_and_not_flagged():
     features, y, truth = planted(50, shift=30.0)
-    with pytest.warns(AssumptionWarning, match="class 1 .100 images. falls into two clear parts, 50% and 50%") as caught:
+    with pytest.warns(
+        AssumptionWarning, match="class 1 .100 images. falls into two clear parts, 50% and 50%"
+    ) as caught:
         flags = ActivationClustering().judge(features, y)
     assert [each.message.page for each in caught] == ["assumptions#half-a-class"]
     assert flags.rates(truth).recall.hits == 0
@@ -214,6 +217,136 @@ def test_neighbours_are_those_of_the_reference():
     for row, (own, score) in enumerate(zip(y.tolist(), flags.scores.tolist(), strict=True)):
         votes = np.bincount(y.numpy()[near[row][:7]], minlength=3)
         assert score == pytest.approx((np.delete(votes, own).max() - votes[own]) / 7)
+
+
+# --- large sets: bounded, and close to the exact answer ---
+
+
+def test_the_silhouette_of_many_points_is_estimated_from_a_sample():
+    source = torch.Generator().manual_seed(0)
+    points = torch.randn(3000, 4, generator=source)
+    part = torch.arange(3000) < 60
+    points[part] += 3.0
+    exact = silhouette_score(points.numpy(), part.numpy())
+    assert silhouette(points, part) == pytest.approx(exact, abs=1e-4)
+    assert silhouette(points, part, most=500) == pytest.approx(exact, abs=0.02)
+    assert silhouette(points, part, most=500) == silhouette(points, part, most=500)
+    assert silhouette(points, part, most=500) != silhouette(points, part, most=500, seed=1)
+
+
+def test_directions_of_large_sets_are_those_of_the_exact_decomposition():
+    source = torch.Generator().manual_seed(0)
+    features = torch.randn(90, 80, generator=source)
+    features[:, :4] *= torch.tensor([30.0, 20.0, 12.0, 8.0])
+    centred = (features - features.mean(0)).double()
+    exact, _ = principal(features, 4)
+    found, sizes = _randomised(centred, 4)
+    assert torch.allclose(found.abs(), exact.abs(), atol=1e-6)
+    assert torch.allclose(sizes, exact.square().sum(0))
+
+
+def test_voters_of_a_large_set_are_a_sample_that_keeps_small_classes_whole():
+    y = torch.tensor([0] * 600 + [1] * 300 + [2] * 20)
+    classes = {label: (y == label).nonzero().flatten() for label in range(3)}
+    voting = DeepKNN(k=5, voters=220).electorate(classes)
+    assert y[voting].bincount().tolist() == [100, 100, 20] and torch.equal(voting, voting.unique())
+    assert torch.equal(DeepKNN(k=5, voters=920).electorate(classes), torch.arange(920))
+    assert y[DeepKNN(k=5, voters=3).electorate(classes)].bincount().tolist() == [6, 6, 6]
+
+
+def test_a_sample_of_voters_finds_what_all_of_them_find():
+    features, y, truth = planted(10, each=400, shift=0.0)
+    features[truth, 1] -= 8.0
+    whole, sampled = DeepKNN(k=20).judge(features, y), DeepKNN(k=20, voters=300).judge(features, y)
+    assert torch.equal(whole.flagged, truth) and torch.equal(sampled.flagged, truth)
+
+
+def test_time_and_memory_of_the_filters_are_those_of_a_bounded_comparison(monkeypatch):
+    """No table of distances has more than a bounded number of columns, however large a class is."""
+    widths = []
+    whole = torch.cdist
+
+    def spy(these, those):
+        widths.append((len(these), len(those)))
+        return whole(these, those)
+
+    monkeypatch.setattr(torch, "cdist", spy)
+    features, y, _ = planted(10, each=7000, classes=2, dims=4)
+    DeepKNN(k=5).judge(features, y)
+    ActivationClustering(starts=2, components=3).judge(features, y)
+    assert len(widths) > 14 and max(rows for rows, _ in widths) <= 1024
+    assert max(columns for rows, columns in widths if rows > 2) <= 5000
+
+
+def test_large_images_go_through_in_small_batches():
+    assert images_at_once(torch.empty(9, 3, 32, 32)) == 512
+    assert images_at_once(torch.empty(9, 3, 224, 224)) == 20
+    assert images_at_once(torch.empty(9, 3, 4000, 4000)) == 1
+
+
+# --- what the filters take for granted ---
+
+
+def pages(caught):
+    return [each.message.page.removeprefix("assumptions#") for each in caught]
+
+
+def test_a_class_that_is_mostly_poison_is_announced_by_the_sizes_of_the_classes():
+    """200 of 281: the poison is the larger part, and the clean part of the class is flagged."""
+    features, y, _ = planted(0, each=281)
+    small = (y != 0) | (torch.arange(len(y)) < 60)
+    with pytest.warns(AssumptionWarning, match=r"poison in 1.\d% of the data can be half of class 0") as caught:
+        ActivationClustering().judge(features[small], y[small])
+    assert "unequal-classes" in pages(caught)
+
+
+def test_many_classes_are_small_ones():
+    y = torch.arange(430) % 43
+    features = torch.randn(430, 4, generator=torch.Generator().manual_seed(0))
+    with pytest.warns(AssumptionWarning, match="classes have 10 to 10 images: poison in 1.2% of the data"):
+        SpectralSignatures(separation=0.99).judge(features, y)
+
+
+def test_silence_is_announced_and_a_verdict_is_not():
+    features, y, _ = planted(0)
+    with pytest.warns(AssumptionWarning, match="nothing was found, and nothing is excluded") as caught:
+        ActivationClustering().judge(features, y)
+    assert pages(caught) == ["silence-is-no-acquittal"]
+    features, y, _ = planted(15)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ActivationClustering(silhouette=0.1).judge(features, y).flagged.any()
+
+
+def test_a_clear_split_that_is_not_flagged_is_announced_at_any_size():
+    features, y, _ = planted(20, shift=30.0)
+    with pytest.warns(AssumptionWarning, match="falls into two clear parts, 20% and 80%") as caught:
+        assert not ActivationClustering(silhouette=0.9).judge(features, y).flagged.any()
+    assert "half-a-class" in pages(caught)
+
+
+def test_a_filter_that_flags_most_of_what_is_clean_says_so():
+    y = torch.arange(300) % 3
+    features = torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
+    with pytest.warns(AssumptionWarning, match=r"DeepKNN flags \d\d% .* and more than half of class 0, 1") as caught:
+        flags = DeepKNN(k=20).judge(features, y)
+    assert pages(caught) == ["most-of-the-data-flagged"] and flags.flagged.float().mean() > 0.5
+
+
+def test_more_neighbours_than_a_class_has_are_announced():
+    features, y, _ = planted(0)
+    few = (y != 2) | (torch.arange(300) < 60)
+    with pytest.warns(AssumptionWarning, match=r"30 neighbours vote, and class 2 has no more images") as caught:
+        DeepKNN(k=30).judge(features[few], y[few])
+    assert "more-neighbours-than-a-class-has" in pages(caught)
+
+
+def test_neighbours_without_an_early_layer_are_refused(backdoored):
+    model, data, _ = backdoored
+    with pytest.raises(ValueError, match=r"needs voters in an early layer: DeepKNN\(layer=...\)"):
+        ActivationClustering(verdict="neighbours")(model, data)
+    named = ActivationClustering(verdict="neighbours", voters=DeepKNN(layer="pool1"))
+    assert len(named(model, data).flagged) == len(data)
 
 
 # --- degenerate features ---

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -28,6 +29,7 @@ from badnets_lib.defenses import (
     Screen,
 )
 
+ROOT = Path(__file__).parent.parent
 CONFIG = TrainConfig(epochs=2, batch_size=32, device="cpu")
 ON_A_MODEL = tuple(each for each in ALL if each not in ROBUST_TRAININGS)
 
@@ -202,7 +204,7 @@ def test_too_few_trusted_images_are_refused(cls, model, digits):
 @pytest.mark.parametrize("cls", ON_A_MODEL, ids=named)
 def test_data_are_moved_to_the_model(cls, model, digits, holding):
     """Double precision stands in for another device: the data follow the model, and verdicts come back on the CPU."""
-    if cls not in DATA_FILTERS + INPUT_FILTERS:
+    if cls in REMOVALS:
         pytest.skip("trained in single precision")
     found = run(cls, copy.deepcopy(model).double(), digits, holding)
     assert all(tensor.device.type == "cpu" for tensor in tensors(found))
@@ -222,3 +224,30 @@ def test_warnings_name_a_page():
     (found,) = caught
     assert found.category is AssumptionWarning and found.message.page == "assumptions#few-trusted-images"
     assert "a rate of 0.01 needs at least 100 trusted images; got 3; see assumptions#" in str(found.message)
+
+
+# --- what they take for granted: one table ---
+
+
+@pytest.mark.parametrize("cls", ALL, ids=named)
+def test_every_defense_says_what_it_takes_for_granted(cls):
+    assert cls.assumptions and len({each.anchor for each in cls.assumptions}) == len(cls.assumptions)
+    rows = defenses.assumptions.table([cls]).splitlines()
+    assert len(rows) == 2 + len(cls.assumptions) and all(row.count(" | ") == 4 for row in rows if "---" not in row)
+    for row, each in zip(rows[2:], cls.assumptions, strict=True):
+        assert row.startswith(f"| {cls.__name__} | {each.holds} |") and row.endswith(f"| {each.page} |")
+
+
+def test_the_table_holds_all_defenses():
+    table = defenses.assumptions.table()
+    assert all(f"| {cls.__name__} |" in table for cls in ALL)
+
+
+def sections():
+    page = (ROOT / "chapters/assumptions.md").read_text(encoding="utf-8")
+    return {line[3:].lower().replace(" ", "-") for line in page.splitlines() if line.startswith("## ")}
+
+
+def test_every_assumption_has_a_section_on_the_page():
+    anchors = {each.anchor for cls in ALL for each in cls.assumptions}
+    assert anchors <= sections()

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from safetensors.torch import save_file
 
-from badnets_lib.files import DamagedFile, load_tensors, save_tensors, tensors_hash, write_atomically
+from badnets_lib.files import DamagedFile, ForeignFile, load_tensors, save_tensors, tensors_hash, write_atomically
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([True, False]), "c": torch.tensor(7)}
 DTYPES = [
@@ -90,7 +90,7 @@ def refused(folder: Path, content: bytes) -> bool:
     path.write_bytes(content)
     try:
         load_tensors(path)
-    except DamagedFile as error:
+    except (DamagedFile, ForeignFile) as error:
         return str(path) in str(error)
     return False
 
@@ -122,11 +122,27 @@ def test_foreign_files_are_refused(tmp_path, content):
     assert refused(tmp_path, content)
 
 
-def test_foreign_safetensors_are_refused(tmp_path):
+def test_damage_is_never_taken_for_a_strangers_file(whole, tmp_path):
+    for position in range(8, len(whole)):  # in the first eight bytes stands how long the header is
+        damaged = bytearray(whole)
+        damaged[position] ^= 1
+        (tmp_path / "t").write_bytes(damaged)
+        with pytest.raises(DamagedFile, match="is damaged"):
+            load_tensors(tmp_path / "t")
+
+
+def test_a_strangers_healthy_file_is_not_called_damaged(tmp_path):
     path = tmp_path / "foreign.safetensors"
     save_file(TENSORS, path)
-    with pytest.raises(DamagedFile, match="does not match its own SHA-256"):
+    with pytest.raises(ForeignFile, match="foreign.safetensors is a safetensors file, but was not written by this"):
         load_tensors(path)
+    torch.save(TENSORS, path)
+    with pytest.raises(ForeignFile, match="it holds a pickle, as torch.save writes it"):
+        load_tensors(path)
+
+
+def test_a_file_without_a_seal_is_refused(tmp_path):
+    path = tmp_path / "foreign.safetensors"
     save_file(TENSORS, path, metadata={"header": "{}", "sha256": tensors_hash(TENSORS)})  # a hash, but no seal
     with pytest.raises(DamagedFile, match="does not match its own SHA-256"):
         load_tensors(path)
@@ -135,8 +151,8 @@ def test_foreign_safetensors_are_refused(tmp_path):
 def test_a_missing_file_is_not_called_damaged(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file .*nowhere"):
         load_tensors(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError):
-        load_tensors(tmp_path)  # a folder is not a file
+    with pytest.raises(FileNotFoundError, match="is a folder, not a file"):
+        load_tensors(tmp_path)
 
 
 def test_a_header_that_json_cannot_hold_writes_nothing(tmp_path):

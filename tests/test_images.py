@@ -1,11 +1,13 @@
+import warnings
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from badnets_lib import ImageSet
-from badnets_lib.data.images import check_images
+from badnets_lib import AssumptionWarning, ImageSet
+from badnets_lib.data.images import check_images, stored_like, to_unit
 
 AB = ("a", "b")
 
@@ -16,7 +18,9 @@ def images(*shape):
 
 @pytest.mark.parametrize(("x", "message"), [
     (torch.zeros(2, 8, 8), r"need shape \[N, C, H, W\]; got \[2, 8, 8\]"),
-    (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), "float dtype in .*torch.uint8"),
+    (torch.zeros(2, 1, 8, 8, dtype=torch.int16), "float dtype in .*torch.int16"),
+    (torch.zeros(5, 48, 64, 3), r"in \[5, 48, 64, 3\] the last axis looks like the channels .*layout='HWC'"),
+    (torch.zeros(5, 16, 16, 1), "the last axis looks like the channels"),
     (torch.full((1, 1, 2, 2), 255.0), r"values in \[0, 1\]; got \[255, 255\]"),
     (torch.full((1, 1, 2, 2), -0.1), r"values in \[0, 1\]"),
     (torch.full((1, 1, 2, 2), float("nan")), r"values in \[0, 1\]; got \[nan"),
@@ -27,6 +31,23 @@ def test_images_that_are_none_are_refused(unchecked, x, message):
         check_images(x)
     with pytest.raises(ValueError, match=message):
         ImageSet(x, torch.zeros(len(x), dtype=torch.long), AB)
+
+
+def test_bytes_are_kept_but_not_computed_with(unchecked):
+    x = torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    data = ImageSet(x, torch.arange(6) % 2, AB)
+    assert data.x is x and data[2:4].x.dtype == torch.uint8
+    with pytest.raises(ValueError, match="float dtype in .*torch.uint8"):
+        check_images(x)
+    same = replace(data, x=x.float() / 255)
+    assert same.fingerprint == data.fingerprint == replace(data, x=x.double() / 255).fingerprint
+    assert torch.equal(to_unit(x), same.x) and torch.equal(stored_like(same.x, x), x)
+    assert to_unit(same.x) is same.x and stored_like(same.x, torch.empty(0).half()).dtype == torch.float16
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_images_as_narrow_as_channels_are_images(channels):
+    assert len(ImageSet(torch.zeros(2, 3, 8, channels), torch.zeros(2).long(), AB)) == 2
 
 
 def test_one_bad_pixel_among_many_is_found():
@@ -173,3 +194,93 @@ def test_splitting_leaves_the_global_random_state_alone(tiny):
     before = torch.get_rng_state()
     tiny.split(0.5, seed=3)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- a fingerprint that cannot go stale ---
+
+
+def test_the_fingerprint_follows_edits_through_numpy():
+    pixels, labels = np.full((20, 1, 4, 4), 0.25, np.float32), np.arange(20) % 2
+    data = ImageSet(torch.from_numpy(pixels), torch.from_numpy(labels), AB)
+    first = data.fingerprint
+    assert data.fingerprint == first
+    pixels[3] = 0.5
+    second = data.fingerprint
+    labels[:] = 0
+    assert len({first, second, data.fingerprint}) == 3
+    torch_made = ImageSet(torch.zeros(20, 1, 4, 4), torch.zeros(20).long(), AB)
+    before = torch_made.fingerprint
+    torch_made.x.numpy()[0] = 1.0
+    assert torch_made.fingerprint != before
+
+
+def test_the_fingerprint_knows_the_class_names(tiny):
+    other = replace(tiny, classes=("c", "b", "a"))
+    assert other.fingerprint != tiny.fingerprint and other.label_fingerprint != tiny.label_fingerprint
+    assert replace(tiny, x=tiny.x / 2).label_fingerprint == tiny.label_fingerprint
+    assert replace(tiny, y=tiny.y.to(torch.uint8)).label_fingerprint == tiny.label_fingerprint
+
+
+# --- what was divided by 255 twice ---
+
+
+def test_images_divided_twice_are_noticed_where_they_come_in(tiny):
+    with pytest.warns(
+        AssumptionWarning, match="brightest pixel is 0.0039.*divided by 255 twice.*#divided-twice"
+    ) as seen:
+        data = ImageSet(tiny.x / tiny.x.max() / 255, tiny.y, tiny.classes)
+    assert len(seen) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data[:5], data.split(0.5), data.sample(3), data.to("cpu")  # parts of a set are not asked again
+        ImageSet(torch.zeros(2, 1, 4, 4), torch.zeros(2).long(), AB)  # black is black
+        ImageSet(torch.ones(2, 1, 4, 4).byte(), torch.zeros(2).long(), AB)
+
+
+# --- parts and draws ---
+
+
+def test_a_set_is_indexed_by_several_images_at_a_time(tiny, unchecked):
+    with pytest.raises(TypeError, match=r"indexed by a slice, positions or a mask; got 3 \(use \[3:\]\[:1\]\)"):
+        tiny[3]
+    with pytest.raises(ValueError, match=r"need shape \[N\]; got \[1, 2\]"):
+        tiny[torch.tensor([[1, 2]])]
+    assert len(tiny[[]]) == 0 and len(tiny[[4, 4]]) == 2 and len(tiny[np.array([1, 5])]) == 2
+
+
+def test_a_sample_is_random_without_repeats_and_repeatable(tiny):
+    data = replace(tiny, groups=torch.arange(60))
+    drawn = data.sample(20, seed=1).groups.tolist()
+    assert len(set(drawn)) == 20 and drawn == data.sample(20, seed=1).groups.tolist() != sorted(drawn)
+    assert drawn != data.sample(20, seed=2).groups.tolist()
+    assert sorted(data.sample(99).groups.tolist()) == list(range(60))
+    with pytest.raises(ValueError, match="at least 1 image; got count=0"):
+        data.sample(0)
+
+
+def test_seeds_are_whole_numbers(tiny, unchecked):
+    assert torch.equal(tiny.sample(5, seed=np.int64(3)).x, tiny.sample(5, seed=3).x)
+    for wrong in ("3", 1.5, None):
+        for use in (lambda: tiny.sample(5, seed=wrong), lambda: tiny.split(0.5, seed=wrong)):  # noqa: B023
+            with pytest.raises(TypeError, match=f"a seed is a whole number; got {wrong!r}"):
+                use()
+
+
+# --- wrong kinds ---
+
+
+@pytest.mark.parametrize(("x", "y", "classes", "message"), [
+    (np.zeros((2, 1, 4, 4)), [0, 1], AB, "images need a torch tensor .*; got ndarray .see ImageSet.from_arrays"),
+    (torch.zeros(2, 1, 4, 4), [0, 1], AB, "labels need a torch tensor .*; got list"),
+    (torch.zeros(2, 1, 4, 4), np.array([0, 1]), AB, "labels need a torch tensor .*; got ndarray"),
+    (torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]), 2, "classes must be the class names in label order; got 2"),
+    (torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]), "ab", "classes must be the class names in label order; got 'ab'"),
+    (torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]), (0, 1), "classes must be the class names"),
+], ids=["numpy", "list", "numpy labels", "a number of classes", "one text", "numbers"])  # fmt: skip
+def test_other_kinds_of_argument_are_named(unchecked, x, y, classes, message):
+    with pytest.raises(TypeError, match=message):
+        ImageSet(x, y, classes)
+
+
+def test_classes_may_be_a_list(unchecked):
+    assert ImageSet(torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]), ["a", "b"]).classes == AB

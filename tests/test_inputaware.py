@@ -44,7 +44,9 @@ def blobs():
 
 @pytest.fixture(scope="module")
 def trained(blobs):
-    return train_input_aware(blobs, GOAL, TrainConfig(epochs=12, batch_size=32), InputAwareConfig(fraction=0.2, cross=0.2))
+    return train_input_aware(
+        blobs, GOAL, TrainConfig(epochs=12, batch_size=32), InputAwareConfig(fraction=0.2, cross=0.2)
+    )
 
 
 def test_the_generator_keeps_the_shape_and_range():

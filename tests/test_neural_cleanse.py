@@ -98,6 +98,14 @@ def test_ten_normal_draws_alarm_the_papers_rule_in_a_third_of_cases():
 # ---- against a slow, literal, label-by-label version ----
 
 
+def smallest_that_works_on_all(seen, success, model, x, label):
+    for norm, mask, pattern in reversed(seen):
+        hits = sum(int(model(((1 - mask) * image + mask * pattern)[None]).argmax(1) == label) for image in x)
+        if hits >= success * len(x):
+            return norm, mask, pattern
+    return None
+
+
 def literal_scan(settings, model, x, labels):
     """One label after another, one number at a time where it matters.
 
@@ -138,11 +146,7 @@ def literal_scan(settings, model, x, labels):
                 weight, bad = weight / settings.factor**1.5, 0
             if idle == settings.stall:
                 break
-        found.append(None)
-        for norm, mask, pattern in seen:  # from the largest to the smallest
-            hits = sum(int(model(((1 - mask) * image + mask * pattern)[None]).argmax(1) == label) for image in x)
-            if hits >= settings.success * len(x):
-                found[-1] = (norm, mask, pattern)
+        found.append(smallest_that_works_on_all(seen, settings.success, model, x, label))
     return found
 
 

@@ -21,7 +21,8 @@ from badnets_lib import (
 )
 from badnets_lib.defenses import Holding, adversarial_unlearning
 from badnets_lib.defenses.adversarial_unlearning import AdversarialUnlearning, worst_shift
-from badnets_lib.defenses.fine_pruning import FinePruning, LastFeatures, without_channels
+from badnets_lib.defenses.channels import Channels
+from badnets_lib.defenses.fine_pruning import FinePruning
 from badnets_lib.defenses.fine_tuning import STRENGTHS, FineTuning
 from badnets_lib.defenses.neural_cleanse import NeuralCleanse
 from badnets_lib.defenses.unlearning import Unlearning
@@ -102,8 +103,9 @@ def test_a_stronger_fine_tuning_moves_further(model, holding):
 
 
 def test_fine_tuning_tells_its_epochs(model, holding):
-    history = TUNING(model, holding).history
-    assert [row["epoch"] for row in history] == [1, 2] and all(row["loss"] > 0 for row in history)
+    repair = TUNING(model, holding)
+    assert [row["epoch"] for row in repair.history] == [1, 2] and all(row["loss"] > 0 for row in repair.history)
+    assert repair.history[-1]["trusted"] == clean_accuracy(repair.model, holding.trusted)
 
 
 # ---- Fine-Pruning ----
@@ -127,10 +129,10 @@ def literal_curve(model, order, data):
 
 
 @pytest.mark.parametrize("attacked", [False, True])
-def test_the_cached_curve_is_that_of_sweep_and_evaluate(attacked, model, plan):
+def test_the_curve_is_that_of_sweep_and_evaluate(attacked, model, plan):
     data = plan.attack.on(blobs(seed=2)) if attacked else blobs(seed=2)
-    order = LastFeatures(model, data).dormant_first()
-    curve = LastFeatures(model, data).curve(order)
+    order = Channels(model, data).dormant_first()
+    curve = Channels(model, data).curve(order)
     assert curve == literal_curve(model, order, data) and len(set(curve)) > 1
 
 
@@ -141,25 +143,29 @@ def test_a_pruned_copy_says_what_the_curve_says(make):
     if make is SmallCNN:  # what batch norm adds must be silenced too
         model.norm2.bias.data.uniform_(0.5, 1)
     data = ImageSet(x, predict(model, x).argmax(1), tuple("0123456789"))
-    features = LastFeatures(model, data)
-    order, before = features.dormant_first(), weights_hash(model)
-    curve = features.curve(order)
+    channels = Channels(model, data)
+    order = channels.dormant_first()
+    before = weights_hash(model)
+    curve = channels.curve(order)
     assert len(curve) == 33 and curve[0].value == 1
     for count in (0, 1, 10, 31, 32):
-        pruned = without_channels(model, order[:count])
+        pruned = channels.without(order[:count])
         assert clean_accuracy(pruned, data) == curve[count], count
-        alive = LastFeatures(pruned, data).values.amax((0, 2, 3)) > 0
-        assert not alive[list(order[:count])].any()
+        assert not Channels(pruned, data).activity[list(order[:count])].any()
+        assert pruned.state_dict().keys() == model.state_dict().keys(), "a plain network of its kind"
     assert weights_hash(model) == before
 
 
-def test_channels_are_ordered_by_their_mean_on_clean_images():
-    model = nn.Sequential(nn.Conv2d(1, 3, 1), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2))
+def test_dormancy_is_the_mean_of_what_a_relu_lets_through_before_any_pooling():
+    model = nn.Sequential(nn.Conv2d(1, 3, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(3, 2))
     with torch.no_grad():
-        model[0].weight[:, 0, 0, 0] = torch.tensor([2.0, 1.0, 3.0])
-        model[0].bias[:] = 0
-    data = ImageSet(torch.full((4, 1, 2, 2), 0.5), torch.tensor([0, 1, 0, 1]), ("a", "b"))
-    assert LastFeatures(model, data).dormant_first() == (1, 0, 2)
+        model[0].weight[:, 0, 0, 0] = torch.tensor([2.0, 4.0, -9.0])
+        model[0].bias[:] = torch.tensor([0.0, -2.0, 0.0])
+    x = torch.tensor([0.25, 0.25, 0.25, 0.75]).view(1, 1, 2, 2).expand(4, 1, 2, 2)
+    channels = Channels(model, ImageSet(x.contiguous(), torch.tensor([0, 1, 0, 1]), ("a", "b")))
+    # before pooling: (0.5 + 0.5 + 0.5 + 1.5) / 4, and (0 + 0 + 0 + 1) / 4; the maxima are 1.5 and 1
+    assert channels.activity.tolist() == [0.75, 0.25, 0.0]
+    assert channels.dormant_first() == (2, 1, 0)
 
 
 @pytest.mark.parametrize(("rates", "drop", "pruned"), [
@@ -176,22 +182,31 @@ def test_pruning_stops_one_step_before_it_costs_too_much(rates, drop, pruned):
 def test_the_model_that_is_returned_is_the_last_good_one(model, holding):
     removal = FinePruning(drop=0.05, tuning=None)
     repair = removal(model, holding)
-    kept = [row for row in repair.history if row["kept"]]
-    assert 0 < kept[-1]["pruned"] < 8 and [row["pruned"] for row in repair.history] == list(range(9))
+    *rows, summary = repair.history
+    kept = [row for row in rows if row["kept"]]
+    assert 0 < kept[-1]["pruned"] < 8 and [row["pruned"] for row in rows] == list(range(9))
     assert clean_accuracy(repair.model, holding.trusted) == kept[-1]["trusted"], "not one step too far"
+    assert summary["after pruning"] == summary["after tuning"] == kept[-1]["trusted"]
+    assert (summary["layer"], summary["silent"]) == ("conv2", "by weights")
+    assert summary["channels"] == tuple(row["channel"] for row in kept[1:])
     assert repair.history[len(kept)]["trusted"].value < repair.history[0]["trusted"].value - 0.05
 
 
 def test_pruned_channels_stay_silent_through_fine_tuning(model, holding):
     repair = FinePruning(tuning=replace(TUNING, lr=0.02))(model, holding)
-    gone = [row["channel"] for row in repair.history if row["kept"] and row["channel"] is not None]
-    values = LastFeatures(repair.model, holding.trusted).values
-    assert gone and values[:, gone].abs().max() == 0
+    gone = list(repair.history[-1]["channels"])
+    assert gone and Channels(repair.model, holding.trusted).activity[gone].max() == 0
+    state = repair.model.state_dict()
+    assert all(float(state[name][gone].abs().max()) == 0 for name in ("conv2.weight", "norm2.weight", "norm2.bias"))
 
 
-def test_a_network_of_another_make_is_refused(holding):
-    with pytest.raises(TypeError, match="an nn.Sequential with a convolution; got Linear"):
-        FinePruning()(nn.Linear(64, 3), holding)
+def test_a_network_without_a_convolution_and_a_layer_without_channels_are_refused(model, holding):
+    with pytest.raises(ValueError, match="Sequential has no hidden convolution that it calls once"):
+        FinePruning()(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), holding)
+    with pytest.raises(ValueError, match=r"layer 'fc1' must answer with channels \[N, C, H, W\]; got \[1, 16\]"):
+        FinePruning(layer="fc1")(model, holding)
+    with pytest.raises(ValueError, match="no layer 'conv9'; known: conv1, "):
+        FinePruning(layer="conv9")(model, holding)
 
 
 # ---- unlearning ----
@@ -205,15 +220,17 @@ def test_unlearning_the_true_trigger_takes_it_away(model, plan, holding):
 
 def test_a_known_trigger_is_labelled_as_an_oracle(model, holding):
     assert Unlearning(Patch(2), tuning=TUNING)(model, holding).oracle == ("trigger",)
-    told = replace(holding, target=0)
-    assert Unlearning(Patch(2), tuning=TUNING)(model, told).oracle == ("target", "trigger")
+    knowing = replace(holding, target=0)
+    assert Unlearning(Patch(2), tuning=TUNING)(model, knowing).oracle == ("target", "trigger")
 
 
 def test_nothing_flagged_nothing_changed(model, holding):
     scan = replace(QUICK, ratio=1e-6)
     repair = Unlearning(scan=scan, tuning=TUNING)(model, holding)
     assert weights_hash(repair.model) == weights_hash(model) and repair.model is not model
-    assert repair.history == ({"flagged": ()},) and repair.oracle == ()
+    (record,) = repair.history
+    assert record["flagged"] == () == record["scan"].flagged and repair.oracle == ()
+    assert "the network is as it was" in record["note"]
 
 
 def test_the_lesson_stamps_a_share_with_each_trigger_in_turn_and_keeps_the_labels(holding):

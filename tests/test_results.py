@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import results as tool
@@ -11,7 +12,8 @@ from project import read_notebook
 
 from badnets_lib.counts import Proportion
 from badnets_lib.study import results as r
-from badnets_lib.study.sweeps import Sweep, grid, sweep
+from badnets_lib.study._code import code_of
+from badnets_lib.study.sweeps import Row, Sweep, grid, sweep
 
 SWEEPS = tool.sweeps()
 each_result = pytest.mark.parametrize("name", r.names())
@@ -26,9 +28,8 @@ def measure(*, size, seed):
 def made(tmp_path):
     """A small result: two sizes, three seeds."""
     example = Sweep("example", measure, grid(size=(1, 2), seed=range(3)))
-    (tmp_path / "example.json").write_text(
-        tool.text(tool.content(example, sweep(measure, example.cells, tmp_path, jobs=1)))
-    )
+    rows = sweep(measure, example.cells, tmp_path / "rows", jobs=1)
+    r.save(r.table_of(example, rows), tmp_path)
     return r.load("example", tmp_path)
 
 
@@ -74,8 +75,8 @@ def nested(*, seed):
 
 def test_a_measure_that_holds_several_is_unfolded(tmp_path):
     example = Sweep("nested", nested, grid(seed=range(3)))
-    rows = sweep(nested, example.cells, tmp_path, jobs=1)
-    (tmp_path / "nested.json").write_text(tool.text(tool.content(example, rows)))
+    rows = sweep(nested, example.cells, tmp_path / "rows", jobs=1)
+    r.save(r.table_of(example, rows), tmp_path)
     table = r.load("nested", tmp_path).unfold("each", "thing")
     assert table.axes == ("seed", "thing") and table.values("thing") == ["a", "b"] and len(table) == 6
     assert table.where(thing="a").count("hit") == Proportion(3, 30)
@@ -109,6 +110,52 @@ def test_the_origin_says_where_numbers_come_from(made):
     told = str(made.origin)
     for part in ("make results ONLY=example", "mnist5k", "torch", "Python", "threads a cell: 1"):
         assert part in told
+    code = code_of(measure)
+    assert f"code function {code['function']}, library {code['library']};" in told
+
+
+# ---- writing one ----
+
+
+def test_what_is_written_is_read_and_written_the_same(made, tmp_path):
+    text = (tmp_path / "example.json").read_text()
+    assert r.save(made, tmp_path / "again").read_text() == text
+
+
+@pytest.mark.parametrize("name", ["poison_curve", "removal", "survival"])
+def test_a_committed_file_is_as_the_writer_writes_it(name, tmp_path):
+    assert r.save(r.load(name), tmp_path).read_bytes() == (r.FOLDER / f"{name}.json").read_bytes()
+
+
+def test_rows_measured_anew_take_their_old_places(made):
+    newer = r.table_of(Sweep("example", measure, []), [
+        Row({"seed": 1, "size": 2}, {"hit": [99, 100], "note": "new"}, {
+            "code": {"function": "f" * 12, "library": "0" * 12}, "seconds": 5.0, "date": "2030-01-01", "torch": "9",
+            "badnets_lib": "0", "python": "3", "machine": "m", "device": "cpu", "threads": 1,
+        })
+    ])  # fmt: skip
+    joined = r.with_rows(made, newer)
+    assert [row["hit"][0] for row in joined.rows] == [10, 11, 12, 20, 99, 22]
+    assert len(joined.origin.code) == 2 and joined.origin.dates == (made.origin.dates[0], "2030-01-01")
+    assert joined.origin.seconds == pytest.approx(sum(row["seconds"] for row in joined.rows), abs=0.06)
+    stranger = replace(newer, rows=({"size": 7, "seed": 1, "hit": [1, 100], "seconds": 1.0},))
+    with pytest.raises(ValueError, match="example has no row with the keywords of"):
+        r.with_rows(made, stranger)
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda plain: plain["origin"].pop("code"), "origin: missing code"),
+    (lambda plain: plain.update(colour="red"), "unknown colour"),
+    (lambda plain: plain.update(rows={}), "rows: expected a list"),
+    (lambda plain: plain["origin"].update(seconds="long"), "origin.seconds: expected a number; got 'long'"),
+])  # fmt: skip
+def test_a_file_that_holds_something_else_is_refused(made, tmp_path, change, words):
+    path = tmp_path / "example.json"
+    plain = json.loads(path.read_text())
+    change(plain)
+    path.write_text(json.dumps(plain))
+    with pytest.raises(ValueError, match=rf"this is not a result file \({path}\): {words}"):
+        r.load("example", tmp_path)
 
 
 # ---- the committed files ----
@@ -176,18 +223,17 @@ def example(monkeypatch, tmp_path):
     monkeypatch.setattr(tool, "ROOT", tmp_path)
     monkeypatch.setattr(tool, "FOLDER", tmp_path / "results")
     monkeypatch.setattr(tool, "KEPT", tmp_path / "rows")
-    monkeypatch.setattr(tool, "load_result", lambda name: r.load(name, tmp_path / "results"))
     return example
 
 
 def test_a_run_writes_a_file_and_a_check_finds_it_right(example, capsys):
-    tool.run(tool.pick([]), 1)
+    tool.run(tool.pick([]), 1, "same")
     assert tool.check(tool.pick(["example"]), 2, 0, 1) == 0
     assert capsys.readouterr().out.count("agrees") == 2
 
 
 def test_a_check_finds_a_number_that_cannot_be_repeated(example, capsys):
-    tool.run(tool.pick([]), 1)
+    tool.run(tool.pick([]), 1, "same")
     path = tool.FOLDER / "example.json"
     path.write_text(re.sub(r"\[(\d+), 100\]", "[90, 100]", path.read_text()))
     assert tool.check(tool.pick([]), 6, 0, 1) == 6

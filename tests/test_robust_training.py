@@ -69,7 +69,7 @@ def test_a_training_repeats_and_leaves_what_it_was_given(training, poisoned):
     other = training(poisoned, replace(CONFIG, epochs=1, seed=1))
     assert weights_hash(other.model) != weights_hash(first.model)
     assert torch.equal(poisoned.x, x) and torch.equal(poisoned.y, y) and torch.equal(torch.get_rng_state(), state)
-    assert first.settings == repr(training) and first.seconds > 0 and first.oracle == ()
+    assert first.settings == f"{training!r} of a SmallCNN" and first.seconds > 0 and first.oracle == ()
 
 
 # ---- Anti-Backdoor Learning ----
@@ -77,7 +77,7 @@ def test_a_training_repeats_and_leaves_what_it_was_given(training, poisoned):
 
 def test_the_patch_is_learnt_first_and_isolated(plan, poisoned):
     flags = AntiBackdoor(isolated=0.05).isolate(poisoned, CONFIG)
-    rates = flags.rates(plan)
+    rates = flags.rates(plan, fine())
     assert rates.true_positives + rates.false_positives == 12 and rates.true_positives >= 10
     assert flags.scores[flags.flagged].min() >= flags.scores[~flags.flagged].max(), "the lowest losses of all"
     assert flags.fingerprint == poisoned.fingerprint

@@ -327,17 +327,17 @@ def body(model, x):
 
 def test_strengthening_multiplies_exactly_the_chosen_channels(network):
     x = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    before, after = body(network, x), body(transfer.strengthened(network, (1, 6), 20), x)
+    before, after = body(network, x), body(transfer.strengthened(network, (1, 6), 20, x), x)
     assert torch.allclose(after[:, [1, 6]], 20 * before[:, [1, 6]], rtol=1e-5, atol=1e-5)
     rest = [0, 2, 3, 4, 5, 7]
     assert torch.equal(after[:, rest], before[:, rest]) and before.max() > 0
-    assert torch.equal(predict(transfer.strengthened(network, (1,), 1), x), predict(network, x))
+    assert torch.equal(predict(transfer.strengthened(network, (1,), 1, x), x), predict(network, x))
 
 
 @pytest.mark.parametrize("k", [0, -1, float("nan")])
 def test_a_factor_must_be_positive(network, k):
     with pytest.raises(ValueError, match="k must be positive"):
-        transfer.strengthened(network, (0,), k)
+        transfer.strengthened(network, (0,), k, torch.rand(2, 3, 32, 32))
 
 
 def test_backdoor_channels_are_those_the_trigger_excites(network):

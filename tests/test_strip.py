@@ -164,7 +164,9 @@ def test_a_threshold_below_zero_bits_is_announced_and_the_quantile_offered(holdi
     filter_of = Strip(overlays=5, false_rejection=0.02)
     entropies = torch.cat([torch.full((150,), 0.02), torch.full((50,), 3.0)])
     assert filter_of.threshold(entropies) < 0
-    with pytest.warns(AssumptionWarning, match=r"refuses nothing.*quantile .*is 0.02 bits \(rule='empirical'\)") as caught:
+    with pytest.warns(
+        AssumptionWarning, match=r"refuses nothing.*quantile .*is 0.02 bits \(rule='empirical'\)"
+    ) as caught:
         check_threshold(filter_of.threshold(entropies), entropies, 0.02)
     assert pages(caught) == {"a-threshold-that-refuses-nothing"}
     assert Strip(overlays=5, false_rejection=0.02, rule="empirical").threshold(entropies) == pytest.approx(0.02)
@@ -242,7 +244,9 @@ def shared_layers():
 @pytest.mark.parametrize("make", [
     shared_layers,
     lambda: Skipping(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Sequential(nn.Flatten(), nn.Linear(144, 10))),
-    lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.Flatten(), nn.Linear(144, 10)),
+    lambda: nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.Flatten(), nn.Linear(144, 10)
+    ),
     lambda: nn.Sequential(nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)), nn.Flatten(), nn.Linear(144, 10)),
 ], ids=["shared layer", "own forward", "statistics of the batch", "nested"])  # fmt: skip
 def test_what_cannot_be_folded_is_left_as_it_is(holding, make):

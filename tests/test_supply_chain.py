@@ -56,7 +56,7 @@ def test_unknown_names_are_refused(untrained):
 
 
 @pytest.mark.parametrize("settings", [
-    {"method": "nothing"}, {"method": "last layer", "images": 50, "lr": 0.01}, {"method": "pruning", "share": 0.5},
+    {"method": "nothing"}, {"method": "last layer", "images": 50, "lr": 0.01}, {"method": "pruning", "sparsity": 0.5},
     {"method": "int8", "images": 50}, {"method": "distillation", "images": 50},
 ], ids=lambda settings: settings["method"])  # fmt: skip
 def test_every_method_gives_counts_and_leaves_the_network(untrained, settings):

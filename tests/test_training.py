@@ -1,19 +1,22 @@
+import copy
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from badnets_lib import (
     DamagedFile,
     Epoch,
     ImageSet,
+    Normalized,
     PaperCNN,
     Proportion,
     SmallCNN,
     TrainConfig,
-    channel_means,
     clean_accuracy,
     describe_device,
     predict,
@@ -21,7 +24,8 @@ from badnets_lib import (
     weights_hash,
 )
 from badnets_lib.files import load_tensors, save_tensors
-from badnets_lib.models.training import correct, pick_device
+from badnets_lib.models.inference import correct
+from badnets_lib.models.training import pick_device
 
 CONFIG = TrainConfig(epochs=3, batch_size=16, device="cpu")
 
@@ -34,22 +38,26 @@ class Stop(Exception):
     """The power fails."""
 
 
-@pytest.fixture
-def stop_before(monkeypatch):
-    """Make a run stop before an epoch (0: at once)."""
-    from badnets_lib.models import training
+def stopped(make, steps):
+    """A function that makes the same network, in which the power fails after some steps of training."""
+    done = []
 
-    whole = training._Run.one_epoch
-
-    def arrange(epoch):
-        def one_epoch(run):
-            if len(run.history) == epoch:
+    def count(network, _):
+        if network.training:
+            done.append(1)
+            if len(done) > steps:
                 raise Stop
-            whole(run)
 
-        monkeypatch.setattr(training._Run, "one_epoch", one_epoch)
+    def made():
+        network = make()
+        network.register_forward_pre_hook(count)
+        return network
 
-    return arrange
+    return made
+
+
+STEPS = 4
+"""Steps of an epoch of `tiny` in batches of 16."""
 
 
 # --- repeatable, and without side effects ---
@@ -99,11 +107,10 @@ def test_a_run_on_the_cpu_seeds_no_gpu_of_the_caller(tiny, monkeypatch):
     train(tiny, CONFIG)
 
 
-def test_the_callers_random_state_is_left_alone_after_an_error_too(tiny, stop_before):
-    stop_before(1)
+def test_the_callers_random_state_is_left_alone_after_an_error_too(tiny):
     before = torch.get_rng_state()
     with pytest.raises(Stop):
-        train(tiny, CONFIG)
+        train(tiny, CONFIG, model=stopped(small, 5))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -171,7 +178,8 @@ def test_a_last_batch_of_one_image_joins_its_neighbour(tiny, n):
 
     class Spy(SmallCNN):
         def forward(self, x):
-            seen.append(len(x))
+            if self.training:
+                seen.append(len(x))
             return super().forward(x)
 
     train(tiny[slice(0, n)], CONFIG, model=lambda: Spy(1, 3, 2))
@@ -236,20 +244,17 @@ def test_watched_counts_equal_what_is_measured_afterwards_and_change_nothing(tin
 # --- resuming ---
 
 
-@pytest.mark.parametrize("epoch", [0, 1, 2])
+@pytest.mark.parametrize("steps", [0, 1, 3, 4, 7, 8])
 @pytest.mark.parametrize("model", [small, PaperCNN], ids=["small", "paper"])
-def test_an_interrupted_run_ends_at_the_same_weights(tmp_path, stop_before, monkeypatch, epoch, model):
+def test_an_interrupted_run_ends_at_the_same_weights(tmp_path, steps, model):
     size = 28 if model is PaperCNN else 8
     x = torch.rand(40, 1, size, size, generator=torch.Generator().manual_seed(0))
     data = ImageSet(x, torch.arange(40) % 3, tuple("0123456789") if model is PaperCNN else ("a", "b", "c"))
     watch, path = {"data": data}, tmp_path / "run"
     straight = train(data, CONFIG, model=model, watch=watch)
-    with monkeypatch.context():
-        stop_before(epoch)
-        with pytest.raises(Stop):
-            train(data, CONFIG, model=model, watch=watch, resume=path)
-    assert path.exists() is (epoch > 0)
-    stop_before(None)
+    with pytest.raises(Stop):
+        train(data, CONFIG, model=stopped(model, steps), watch=watch, resume=path)
+    assert path.exists() is (steps >= 3)  # 40 images are 3 steps of 16
     torch.manual_seed(99)
     resumed = train(data, CONFIG, model=model, watch=watch, resume=path)
     assert weights_hash(resumed.model) == weights_hash(straight.model)
@@ -272,25 +277,37 @@ def test_a_stop_while_the_state_is_written_loses_one_epoch_at_most(tiny, tmp_pat
     assert weights_hash(train(tiny, CONFIG, model=small, resume=path).model) == weights_hash(straight.model)
 
 
-def test_a_finished_run_is_returned_at_once(tiny, tmp_path, stop_before):
+def test_a_finished_run_is_returned_at_once(tiny, tmp_path):
     first = train(tiny, CONFIG, model=small, watch={"all": tiny}, resume=tmp_path / "run")
     content = (tmp_path / "run").read_bytes()
-    stop_before(3), stop_before(0)  # not one more epoch
-    again = train(tiny, CONFIG, model=small, watch={"all": tiny}, resume=tmp_path / "run")
+    not_one_step = stopped(small, 0)
+    again = train(tiny, CONFIG, model=not_one_step, watch={"all": tiny}, resume=tmp_path / "run")
     assert weights_hash(again.model) == weights_hash(first.model) and again.history == first.history
     assert isinstance(again.history[0], Epoch) and isinstance(again.history[0].watched["all"], Proportion)
     assert not again.model.training and (tmp_path / "run").read_bytes() == content
 
 
-def test_a_run_with_frozen_layers_resumes(tiny, tmp_path, stop_before, monkeypatch):
+def test_a_run_with_frozen_layers_resumes(tiny, tmp_path):
     model = small()
     model.conv1.weight.requires_grad_(False)
     straight = train(tiny, CONFIG, model=model)
-    stop_before(2)
     with pytest.raises(Stop):
-        train(tiny, CONFIG, model=model, resume=tmp_path / "run")
-    stop_before(None)
+        train(tiny, CONFIG, model=stopped(lambda: model, 2 * STEPS), resume=tmp_path / "run")
+    model._forward_pre_hooks.clear()
+    assert len(load_tensors(tmp_path / "run")[1]["history"]) == 2
     assert weights_hash(train(tiny, CONFIG, model=model, resume=tmp_path / "run").model) == weights_hash(straight.model)
+
+
+def test_a_run_with_dropout_resumes(tiny, tmp_path):
+    def dropping():
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
+
+    straight = train(tiny, CONFIG, model=dropping)
+    with pytest.raises(Stop):
+        train(tiny, CONFIG, model=stopped(dropping, STEPS + 1), resume=tmp_path / "run")
+    assert weights_hash(train(tiny, CONFIG, model=dropping, resume=tmp_path / "run").model) == weights_hash(
+        straight.model
+    )
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:-1] + bytes([b[-1] ^ 1])])
@@ -333,6 +350,14 @@ def test_the_state_of_another_torch_version_is_refused(tiny, tmp_path):
         train(tiny, CONFIG, model=small, resume=path)
 
 
+def test_a_strangers_file_is_refused_and_kept(tiny, tmp_path):
+    save_file({"a": torch.zeros(1)}, tmp_path / "theirs")
+    content = (tmp_path / "theirs").read_bytes()
+    with pytest.raises(ValueError, match="not written by this library"):
+        train(tiny, CONFIG, model=small, resume=tmp_path / "theirs")
+    assert (tmp_path / "theirs").read_bytes() == content
+
+
 def test_a_whole_file_that_is_no_run_is_refused(tiny, tmp_path):
     save_tensors(tmp_path / "other", {"a": torch.zeros(1)}, {"source": "elsewhere"})
     with pytest.raises(ValueError, match="holds another run"):
@@ -353,68 +378,160 @@ def test_the_state_is_json_and_tensors(tiny, tmp_path):
         (tmp_path / "run").write_bytes(b"junk") and load_tensors(tmp_path / "run")
 
 
-# --- predict and channel_means ---
+# --- networks that a reader may bring ---
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 60, 512])
-def test_predict_gives_the_same_logits_in_any_batches(tiny, batch_size):
-    model = small()
-    with torch.no_grad():
-        expected = model.eval()(tiny.x)
-    logits = predict(model.train(), tiny.x, batch_size=batch_size)
-    torch.testing.assert_close(logits, expected)
-    assert logits.device.type == "cpu" and not logits.requires_grad
+class Viewing(nn.Module):
+    """A network of the tutorials: it calls `view`, which no channels-last layout survives."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3)
+        self.fc = nn.Linear(144, 3)
+
+    def forward(self, x):
+        return self.fc(self.conv(x).relu().view(-1, 144))
 
 
-def test_predict_puts_every_mode_back_and_changes_no_statistics(tiny):
-    model = small().train()
-    model.norm1.eval()
+class Counting(nn.Module):
+    """A network whose first parameter is an integer."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = nn.Parameter(torch.tensor([7]), requires_grad=False)
+        self.body = small()
+
+    def forward(self, x):
+        return self.body(x)
+
+
+class Tuple(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = small()
+
+    def forward(self, x):
+        return self.body(x), x
+
+
+FOREIGN = {
+    "bfloat16": lambda: small().bfloat16(),
+    "double": lambda: small().double(),
+    "view": Viewing,
+    "integer first": Counting,
+    "tuple": Tuple,
+    "parallel": lambda: nn.DataParallel(small()),
+    "compiled": lambda: torch.compile(small(), backend="eager"),
+    "dropout": lambda: nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(64, 3)),
+    "norm without weights": lambda: nn.Sequential(nn.BatchNorm2d(1, affine=False), nn.Flatten(), nn.Linear(64, 3)),
+    "norm of each batch": lambda: nn.Sequential(
+        nn.BatchNorm2d(1, track_running_stats=False), nn.Flatten(), nn.Linear(64, 3)
+    ),
+    "normalised": lambda: Normalized(small(), (0.5,), (0.25,)),
+    "a weight of five axes": lambda: nn.Sequential(
+        nn.Unflatten(1, (1, 1)), nn.Conv3d(1, 2, (1, 3, 3)), nn.Flatten(), nn.Linear(72, 3)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_any_network_trains_in_its_own_type_and_resumes(tiny, tmp_path, name):
+    torch.manual_seed(0)
+    model = FOREIGN[name]().eval()
     before = weights_hash(model)
-    predict(model, tiny.x)
-    assert model.training and not model.norm1.training and model.norm2.training
-    assert weights_hash(model) == before
+    trained = train(tiny, CONFIG, model=model)
+    assert weights_hash(model) == before != weights_hash(trained.model) and not model.training
+    assert [each.dtype for each in trained.model.state_dict().values()] == [
+        each.dtype for each in model.state_dict().values()
+    ]
+    watched = train(tiny, CONFIG, model=model, watch={"all": tiny}, resume=tmp_path / "run")
+    again = train(tiny, CONFIG, model=model, watch={"all": tiny}, resume=tmp_path / "run")
+    assert weights_hash(watched.model) == weights_hash(trained.model) == weights_hash(again.model)
+    assert watched.history[-1].watched["all"] == correct(trained.model, tiny)
 
 
-def test_predict_puts_the_mode_back_after_an_error(tiny):
-    model = SmallCNN(3, 3, 2).train()
-    with pytest.raises(RuntimeError):
-        predict(model, tiny.x)
-    assert model.training and model.norm1.training
+def test_training_follows_a_plain_loop_step_by_step(tiny):
+    """A literal PyTorch loop: AdamW, one cycle, the epochs' own order of images."""
+    torch.manual_seed(0)
+    model = Viewing()
+    trained = train(tiny, CONFIG, model=model)
+    twin = copy.deepcopy(model)
+    optimizer = torch.optim.AdamW(twin.parameters(), lr=CONFIG.lr, weight_decay=CONFIG.weight_decay, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, CONFIG.lr, total_steps=3 * STEPS)
+    for epoch in range(3):
+        order = torch.randperm(60, generator=torch.Generator().manual_seed(1_000_003 + epoch))
+        for batch in order.split(16):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(twin(tiny.x[batch]), tiny.y[batch]).backward()
+            optimizer.step()
+            schedule.step()
+    assert weights_hash(trained.model) == weights_hash(twin)
 
 
-def test_predict_takes_double_precision_and_networks_without_weights(tiny):
-    assert predict(small(), tiny.x.double()).dtype == torch.float32
-    assert predict(nn.Flatten(), tiny.x).shape == (60, 64)
+def test_a_function_that_hands_out_one_network_does_not_have_it_trained(tiny):
+    once = small()
+    before = weights_hash(once)
+    first, second = (train(tiny, CONFIG, model=lambda: once).model for _ in range(2))
+    assert weights_hash(first) == weights_hash(second) != before == weights_hash(once)
 
 
-@pytest.mark.parametrize(("n", "batch_size"), [(0, 8), (3, 0), (3, -1)])
-def test_predict_refuses_an_empty_batch(tiny, n, batch_size):
-    with pytest.raises(ValueError, match=f"at least one image per batch; got {n} in batches of {batch_size}"):
-        predict(small(), tiny.x[:n], batch_size=batch_size)
-
-
-def test_correct_counts_planted_answers(planted):
-    model, x = planted([0, 1, 1, 2])
-    data = ImageSet(x, torch.tensor([0, 1, 2, 2], dtype=torch.uint8), tuple("abcdefghij"))
-    assert correct(model, data) == Proportion(3, 4)
-
-
-def test_channel_means_are_means_over_images_and_places(tiny):
-    model = small().train()
-    with torch.no_grad():
-        expected = model.eval().relu1(model.norm1(model.conv1(tiny.x))).mean((0, 2, 3))
-    means = channel_means(model.train(), tiny.x, "relu1")
-    torch.testing.assert_close(means, expected)
-    assert means.shape == (2,) and model.training and not model.relu1._forward_hooks
-
-
-@pytest.mark.parametrize(("layer", "message"), [
-    ("relu9", "no layer 'relu9'; known: conv1, norm1"),
-    ("", "no layer ''"),
-    ("fc1", r"layer 'fc1' gives shape \[60, 8\]; channel means need \[N, c, h, w\]"),
+@pytest.mark.parametrize(("model", "message"), [
+    (nn.Sequential(nn.Flatten(), nn.AdaptiveAvgPool1d(3)), "Sequential has no weight that learns"),
+    (small().requires_grad_(False), "SmallCNN has no weight that learns: it has none, or all are frozen"),
+    (small().half(), "SmallCNN has weights in float16, .* train it in float32 or bfloat16"),
+    (SmallCNN(1, 4, 2), "the network has 4 outputs; the data have 3 classes"),
+    (SmallCNN(1, 10, 2), "the network has 10 outputs; the data have 3 classes"),
+    (nn.Sequential(nn.Flatten(), nn.Linear(64, 1)), "a single output for two classes: let it return one logit"),
+    (SmallCNN(1, 3, 2).to("meta"), "on the 'meta' device and have no values"),
 ])  # fmt: skip
-def test_channel_means_refuses_a_layer_without_channels(tiny, layer, message):
+def test_what_cannot_be_trained_says_so_before_the_first_step(tiny, model, message):
+    modes = [part.training for part in model.modules()]
+    with pytest.raises((ValueError, NotImplementedError), match=message):
+        train(tiny, CONFIG, model=stopped(lambda: model, 0))
+    assert [part.training for part in model.modules()] == modes
+
+
+def test_a_scripted_network_is_asked_but_not_trained(tiny):
+    scripted = torch.jit.trace(small().eval(), tiny.x[:2])
+    assert predict(scripted, tiny.x).shape == (60, 3)
+    with pytest.raises(ValueError, match="a scripted network cannot be trained"):
+        train(tiny, CONFIG, model=scripted)
+
+
+def test_a_network_that_cannot_be_copied_is_named(tiny):
     model = small()
-    with pytest.raises(ValueError, match=message):
-        channel_means(model, tiny.x, layer)
-    assert not model.fc1._forward_hooks
+    model.kept = model(tiny.x)  # a tensor with a history
+    with pytest.raises(TypeError, match="SmallCNN cannot be copied, and training works on a copy"):
+        train(tiny, CONFIG, model=model)
+
+
+def test_images_kept_as_bytes_train_as_the_same_numbers(tiny):
+    stored = (tiny.x * 255).round().to(torch.uint8)
+    bytes_, floats = (train(replace(tiny, x=x), CONFIG, model=small).model for x in (stored, stored / 255))
+    assert weights_hash(bytes_) == weights_hash(floats)
+
+
+@pytest.mark.parametrize(("wrong", "message"), [
+    ({"epochs": 1.5}, "epochs must be a whole number; got 1.5"),
+    ({"batch_size": "8"}, "batch_size must be a whole number; got '8'"),
+    ({"seed": "a"}, "seed must be a whole number; got 'a'"),
+    ({"lr": "0.1"}, "lr must be a number; got '0.1'"),
+])  # fmt: skip
+def test_settings_of_a_wrong_kind_are_named(unchecked, wrong, message):
+    with pytest.raises(TypeError, match=message):
+        TrainConfig(**wrong)
+
+
+@pytest.mark.parametrize(("data", "model", "message"), [
+    ([1, 2], None, "training needs an ImageSet; got list"),
+    (None, "SmallCNN", "model must be a network or a function that makes one; got 'SmallCNN'"),
+    (None, lambda: 3, "model must be a network or a function"),
+])  # fmt: skip
+def test_arguments_of_a_wrong_kind_are_named(tiny, unchecked, data, model, message):
+    with pytest.raises(TypeError, match=message):
+        train(data or tiny, CONFIG, model=model)
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers(unchecked):
+    config = TrainConfig(epochs=np.int64(2), seed=np.int64(3))
+    assert config == TrainConfig(epochs=2, seed=3) and type(config.seed) is int

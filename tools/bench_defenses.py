@@ -20,8 +20,8 @@ from torch.nn.functional import cross_entropy, one_hot
 import badnets_lib as bd
 from badnets_lib._torchvision import declare_operators
 from badnets_lib.defenses import ActivationClustering, Holding, NeuralCleanse, Rates, SpectralSignatures, Strip
+from badnets_lib.defenses.channels import Channels
 from badnets_lib.defenses.features import features_of
-from badnets_lib.defenses.fine_pruning import LastFeatures, without_channels
 
 TARGET = 7
 ART = importlib.util.find_spec("art") is not None
@@ -120,24 +120,22 @@ def scanning_many(repeats: int) -> list[Row]:
 def pruning(repeats: int) -> list[Row]:
     """Clean accuracy and ASR after pruning 0 to 32 channels of the last convolution."""
     model, plan, holding, test = under_attack()
-    order = LastFeatures(model, holding.trusted).dormant_first()
-    sets = (test, plan.attack.on(test))
-    cached = [LastFeatures(model, data) for data in sets]
+    order = Channels(model, holding.trusted).dormant_first()
+    sets = [Channels(model, data) for data in (test, plan.attack.on(test))]
 
     def one_by_one() -> Any:
-        copies = [without_channels(model, order[:count]) for count in range(len(order) + 1)]
-        return [tuple(bd.clean_accuracy(each, data) for each in copies) for data in sets]
+        copies = [sets[0].silenced(order[:count]) for count in range(len(order) + 1)]
+        return [tuple(bd.clean_accuracy(each, data) for each in copies) for data in (test, plan.attack.on(test))]
 
-    def uncached() -> Any:
-        return [LastFeatures(model, data).curve(order) for data in sets]
+    def replayed() -> Any:
+        return [each.curve(order) for each in sets]
 
-    assert [each.curve(order) for each in cached] == one_by_one()
+    assert replayed() == one_by_one()
     plain: dict[str, tuple[Act, str]] = {
         "prune a copy, evaluate it, for each": (one_by_one, "ours below 1,000 ms"),
-        "the same on features not yet cached": (uncached, "-"),
     }
     what = "Fine-Pruning's curve, 33 points, 1,900 images"
-    return compare(what, lambda: [each.curve(order) for each in cached], plain, repeats=min(repeats, 3))
+    return compare(what, replayed, plain, repeats=min(repeats, 3))
 
 
 # --- beside the adversarial-robustness-toolbox ---

@@ -51,8 +51,10 @@ def scanned(run: Run, seed: int) -> Scan | None:
 
 
 def _scan_in_words(scan: Scan) -> str:
+    missed = 0 if scan.reached is None else int((~scan.reached).sum())
+    never = f"; never reached: {missed}" if missed else ""
     norms = f"mask norms {scan.norms.min():.1f} to {scan.norms.max():.1f}"
-    return f"{len(scan.flagged)} of {len(scan.norms)} labels flagged; {norms}"
+    return f"{len(scan.flagged)} of {len(scan.norms)} labels flagged; {norms}{never}"
 
 
 def reversed_triggers(run: Run, scan: Scan | None) -> tuple[LabelTrigger, ...]:
@@ -78,7 +80,8 @@ def _label_trigger(run: Run, scan: Scan, label: int, *, shown: bool) -> LabelTri
     if shown:
         alt = f"Reversed trigger of {name}: mask, pattern, and both together. The mask's sum is {norm:.1f} pixels."
         picture = Picture(f"trigger-{label}.png", alt, sheet(trigger_panels(trigger.mask, trigger.pattern)))
-    found = LabelTrigger(name, label, norm, float(scan.anomaly[label]), label in scan.flagged, picture=picture)
+    reached = scan.reached is None or bool(scan.reached[label])
+    found = LabelTrigger(name, label, norm, float(scan.anomaly[label]), label in scan.flagged, reached, picture=picture)
     if not found.flagged:
         return found
     effect, control = tested(run, Suspicion(name, label, trigger))
@@ -198,7 +201,7 @@ def repaired(run: Run, suspicions: Sequence[Suspicion], seed: int) -> tuple[Repa
         lesson = unlearning.lesson(run.holding.trusted, tuple(each.trigger for each in suspicions))
         return unlearning.tuning.tune(run.model, lesson)[0]
 
-    candidates: dict[str, tuple[object, float, Callable[[], nn.Module]]] = {
+    candidates: dict[str, tuple[object, int, Callable[[], nn.Module]]] = {
         "fine-tuning": (tuning, tune, lambda: tuning(run.model, run.holding).model),
         "Fine-Pruning": (pruning, 2 * tune, lambda: pruning(run.model, run.holding).model),
         "unlearning": (unlearning, tune, forgetful),
@@ -215,7 +218,7 @@ def _tried(
     run: Run,
     name: str,
     settings: object,
-    passes: float,
+    passes: int,
     repair: Callable[[], nn.Module],
     suspicions: Sequence[Suspicion],
 ) -> RepairTried | None:

@@ -70,6 +70,7 @@ def body(audit: Audit) -> str:
         _grouped(audit, "Repairs", "Before and after, on trusted images that were kept apart"),
         _grouped(audit, "Not excluded", "What may be there all the same, and why"),
         _steps(audit),
+        _grouped(audit, "Taken for granted", "What each method takes for granted"),
         _grouped(audit, "Warnings", "Assumptions that do not hold here"),
         _subject(audit),
         "</main>",

@@ -36,13 +36,13 @@ def sheet(x: Images, *, columns: int = 10) -> bytes:
     return file.getvalue()
 
 
-def in_colour(x: Images) -> Images:
+def in_colour(x: Images) -> Float[Tensor, "n 3 h w"]:
     """The images on the CPU with three channels: grey is repeated, of more than three the first three are shown."""
     shown = x.detach().cpu().float()
     return shown.expand(-1, 3, -1, -1) if shown.shape[1] < 3 else shown[:, :3]
 
 
-def trigger_panels(mask: Float[Tensor, "1 h w"], pattern: Float[Tensor, "c h w"]) -> Images:
+def trigger_panels(mask: Float[Tensor, "1 h w"], pattern: Float[Tensor, "c h w"]) -> Float[Tensor, "3 3 h w"]:
     """A reversed trigger as three images: its mask, its pattern, and the pattern where the mask lets it show."""
     three = [mask.expand_as(pattern), pattern, mask * pattern]
     return in_colour(torch.stack(three))

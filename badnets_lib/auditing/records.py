@@ -46,6 +46,7 @@ class Step:
         outcome: What was found; or why it was not run, or broke off.
         seconds: Wall time.
         warnings: Assumptions of the method that do not hold here, each with the page that explains it.
+        assumes: Everything that the method takes for granted, and what one gets where it is not so.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Step:
     outcome: str
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
+    assumes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -283,6 +285,9 @@ class Audit:
             yield "Steps", step.name, f"{step.state}, {step.seconds:.1f} s: {step.outcome}"
         for step in self.steps:
             yield "Settings", step.name, step.settings
+        for step in self.steps:
+            for each in step.assumes:
+                yield "Taken for granted", step.name, each
         for warning in self.warnings:
             name, _, text = warning.partition(": ")
             yield "Warnings", name, text

@@ -11,7 +11,7 @@ from torch import nn
 
 from .._warnings import AssumptionWarning
 from ..data.images import ImageSet
-from ..defenses import Holding
+from ..defenses import Assumption, Holding
 from ..models.inference import predict
 from .records import State, Step
 
@@ -62,7 +62,7 @@ class Run:
         self,
         name: str,
         settings: object,
-        passes: float,
+        passes: int,
         work: Callable[[], Result],
         outcome: Callable[[Result], str],
     ) -> Result | None:
@@ -97,11 +97,17 @@ class Run:
                 told = f"{type(error).__name__}: {error}"
                 state = "broke off"
         seconds = time.perf_counter() - begun
-        self.steps.append(Step(name, repr(settings), state, told, seconds, _assumptions(caught)))
+        self.steps.append(Step(name, repr(settings), state, told, seconds, _failing(caught), _assumed(settings)))
         return result
 
 
-def _assumptions(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
+def _assumed(settings: object) -> tuple[str, ...]:
+    """What a defense takes for granted, in words."""
+    assumptions: tuple[Assumption, ...] = getattr(settings, "assumptions", ())
+    return tuple(f"{each.holds}; otherwise {each.otherwise} ({each.page})" for each in assumptions)
+
+
+def _failing(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
     """The texts of the assumption warnings, once each; all others are passed on."""
     for each in caught:
         if not issubclass(each.category, AssumptionWarning):

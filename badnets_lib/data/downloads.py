@@ -1,4 +1,4 @@
-"""What the loaders of published data sets share: where files live, how they are fetched, what is said if they cannot."""
+"""What the loaders of published data sets share: where files live, how they are fetched, and what is said if not."""
 
 from __future__ import annotations
 

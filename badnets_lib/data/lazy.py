@@ -67,7 +67,7 @@ class AlteredDataset(Dataset[tuple[Any, int]]):
             raise ValueError(f"item {source} has label {as_label(label)}; it had {self._labels[source]} at the start")
         image = item_image(picture)
         if is_pil(picture):
-            image = to_unit(image)
+            image = to_unit(image[None])[0]
         if place in self._is_altered:
             image = self._alter(image)
         return image if self.transform is None else self.transform(image), self.targets[place]

@@ -43,7 +43,9 @@ def from_arrays(
         >>> ImageSet.from_arrays(photos, [0, 1], ("cat", "dog"), layout="HWC").x.shape
         torch.Size([2, 3, 32, 48])
     """
-    images = _channels_first(_stacked(x), layout)
+    stacked = _stacked(x)
+    pictures = not isinstance(x, Tensor | np.ndarray) and is_pil(x[0])
+    images = stacked if pictures else _channels_first(stacked, layout)
     if images.is_floating_point():
         check_float(images)
     elif images.dtype != torch.uint8:
@@ -123,6 +125,8 @@ def as_labels(y: Any, name: str = "labels") -> Labels:
         labels = torch.as_tensor(np.asarray(y.cpu() if isinstance(y, Tensor) else y))
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be whole numbers, one an image; got {y!r:.80}") from error
+    if not labels.numel() and labels.ndim == 1:
+        return torch.empty(0, dtype=torch.long)
     if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ValueError(f"{name} must be whole numbers, one an image; got {labels.dtype} {list(labels.shape)}")
     return torch.empty(labels.shape, dtype=torch.long).copy_(labels)
@@ -150,15 +154,13 @@ def _stacked(x: Any) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(x))
     if not isinstance(x, Sequence) or isinstance(x, str | bytes) or not x:
         raise TypeError(f"images need a numpy array, a tensor, or a list of them or of PIL pictures; got {x!r:.80}")
-    parts = [to_tensor(each).permute(1, 2, 0) if is_pil(each) else _stacked(each) for each in x]
+    parts = [to_tensor(each) if is_pil(each) else _stacked(each) for each in x]
     shapes = sorted({tuple(part.shape) for part in parts})
     if len(shapes) > 1:
         other = next(place for place, part in enumerate(parts) if part.shape != parts[0].shape)
         raise ValueError(
             f"images need one shape; image 0 has {list(parts[0].shape)}, image {other} has {list(parts[other].shape)}"
         )
-    if is_pil(x[0]):
-        return torch.stack(parts).permute(0, 3, 1, 2)
     return torch.stack(parts)
 
 

@@ -10,8 +10,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..data.images import StoredImages
-from ..models.inference import logits_of, place, placement
-from ..models.training import channels_last
+from ..models.inference import channels_last, logits_of, place, placement
 
 
 def frozen_copy(model: nn.Module, x: StoredImages) -> nn.Module:

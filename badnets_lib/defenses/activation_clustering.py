@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..data.images import ImageSet, Labels, Mask
+from ._filter_checks import check_equal_classes, check_flags, check_not_silent, check_split
 from .assumptions import (
     HALF_A_CLASS,
     LOGITS_AS_FEATURES,
@@ -18,10 +19,6 @@ from .assumptions import (
     THE_LAYER,
     UNEQUAL_CLASSES,
     Assumption,
-    check_equal_classes,
-    check_flags,
-    check_not_silent,
-    check_split,
 )
 from .clusters import separation, silhouette, two_means
 from .features import Features, features_of, finite, positions_by_class, principal

@@ -87,7 +87,7 @@ MORE_NEIGHBOURS = Assumption(
     "a class has more images than there are voters",
     "honest images of small classes are outvoted",
     "a class has k images or fewer",
-    "more-neighbours-than-a-class",
+    "more-neighbours-than-a-class-has",
 )
 
 # --- of everything that asks a network about trusted images ---
@@ -138,6 +138,48 @@ NO_SPREAD = Assumption(
     "norms-without-spread",
 )
 
+# --- of removals ---
+
+DORMANT_CHANNELS = Assumption(
+    "the backdoor lives in channels that clean images leave dormant",
+    "accuracy is pruned away before the backdoor is",
+    "",
+    "dormant-channels",
+)
+REPAIR_COSTS = Assumption(
+    "the training repairs the network instead of replacing it",
+    "it forgets what it knew, and learns the trusted images alone",
+    "trusted accuracy falls by more than 20 points in an epoch",
+    "repair-costs-accuracy",
+)
+RIGHT_TRIGGER = Assumption(
+    "the trigger that is unlearnt is the attacker's, or close to it",
+    "the true trigger goes on working",
+    "",
+    "unlearning-the-wrong-trigger",
+)
+SHORT_SHIFT = Assumption(
+    "the trigger is one change of pixels, no longer than the radius",
+    "it is not among the shifts that are learnt against",
+    "",
+    "triggers-beyond-the-radius",
+)
+
+# --- of robust training ---
+
+LEARNT_FIRST = Assumption(
+    "poison is fitted sooner and more deeply than clean images are",
+    "clean images are isolated and unlearnt",
+    "",
+    "poison-that-is-not-learnt-first",
+)
+CUT_OFF = Assumption(
+    "boxes cut the trigger off, or carry it to images of other labels",
+    "small triggers and their labels stay together",
+    "",
+    "triggers-that-survive-augmentation",
+)
+
 # --- of filters at run time ---
 
 SURVIVES_BLENDING = Assumption(
@@ -149,128 +191,27 @@ SURVIVES_BLENDING = Assumption(
 REFUSES_NOTHING = Assumption(
     "the entropies of trusted images are spread like a normal distribution above 0",
     "the threshold lies where no input can fall, and everything passes",
-    "the threshold is 0 bits or less, or no trusted image lies below it though 3 or more should",
+    "the threshold is 0 bits, or as good as 0, or less; or no trusted image lies below it though 3 or more should",
     "a-threshold-that-refuses-nothing",
 )
 ENTROPY_OF_LOGITS = Assumption(
     "rows are probabilities", "a number without meaning", "rows do not sum to 1", "strip-on-logits"
 )
 
-CLEAR_CLASSES = 10
-"""So many class numbers are named in a warning; of the rest their number is told."""
+# --- of removals and robust trainings ---
 
-
-def check_split(label: int, images: int, smaller: float, *, clear: bool, flagged: bool) -> None:
-    """Warn if a class falls into two clear parts and neither is flagged: either may be the poison.
-
-    Args:
-        label: The class.
-        images: How many images it has.
-        smaller: Size of the smaller part, in (0, 0.5].
-        clear: The split is believed.
-        flagged: One part was called poison.
-    """
-    if clear and not flagged:
-        HALF_A_CLASS.warn(
-            f"class {label} ({images:,} images) falls into two clear parts, {smaller:.0%} and {1 - smaller:.0%}, and "
-            "neither is flagged: either may be poison"
-        )
-
-
-def check_epsilon(epsilon: float, *, limit: float = 0.4) -> None:
-    """Warn if the expected amount of poison is so much of a class that "far out" may be the clean part.
-
-    Args:
-        epsilon: The largest part of a class that is expected to be poison.
-        limit: From this part on there is a warning.
-    """
-    if epsilon >= limit:
-        HALF_A_CLASS.warn(f"poison would be {epsilon:.0%} of a class: what lies far out may be the clean part")
-
-
-def check_equal_classes(y: Labels, *, ratio: float = 3.0, least: float = 0.02) -> None:
-    """Warn if poison that is a small part of the data can be the larger part of a class.
-
-    Args:
-        y: Labels [N] of the data set, as they are in it.
-        ratio: The largest class may be so many times the smallest.
-        least: Half of the smallest class must be at least this part of the data.
-    """
-    labels, counts = y.unique(return_counts=True)
-    smallest = int(counts.min())
-    if int(counts.max()) > ratio * smallest or smallest / 2 < least * len(y):
-        UNEQUAL_CLASSES.warn(
-            f"classes have {smallest:,} to {int(counts.max()):,} images: poison in {smallest / 2 / len(y):.1%} of the "
-            f"data can be half of class {int(labels[counts.argmin()])}; that it is the smaller part of its class is an "
-            "assumption here"
-        )
-
-
-def check_not_silent(clearest: float, label: int, limit: float) -> None:
-    """Warn if no class showed two clear parts: a filter that looks for them had nothing to judge.
-
-    Args:
-        clearest: The largest separation of any class.
-        label: The class that has it.
-        limit: From which separation on a split is clear.
-    """
-    if clearest <= limit:
-        SILENCE.warn(
-            f"no class falls into two clear parts (the clearest is class {label}, separation {clearest:.2f}; clear is "
-            f"above {limit:g}): nothing was found, and nothing is excluded"
-        )
-
-
-def check_flags(flagged: Mask, y: Labels, what: str, *, most: float = 0.2) -> None:
-    """Warn if a filter flags so much that most of it must be clean.
-
-    Args:
-        flagged: The verdicts [N].
-        y: Labels [N].
-        what: Name of the filter.
-        most: Up to this part of all images there is no warning.
-    """
-    everything = Proportion.of(flagged)
-    flagged, y = flagged.cpu(), y.cpu().long()
-    classes = y.bincount()
-    drained = (y[flagged].bincount(minlength=len(classes)) * 2 > classes).nonzero().flatten().tolist()
-    if everything.value > most or drained:
-        emptied = f", and more than half of class {_listed(drained)}" if drained else ""
-        MOST_FLAGGED.warn(
-            f"{what} flags {everything.value:.0%} ({everything.hits:,}) of {everything.trials:,} images{emptied}: "
-            "most of what it flags may be clean"
-        )
-
-
-def check_voters(k: int, references: Labels) -> None:
-    """Warn if a class has too few images to outvote anybody.
-
-    Args:
-        k: How many neighbours vote.
-        references: Labels of the images that may vote.
-    """
-    labels, counts = references.unique(return_counts=True)
-    small = labels[counts <= k].tolist()
-    if small:
-        MORE_NEIGHBOURS.warn(
-            f"{k} neighbours vote, and class {_listed(small)} has no more images than that (the smallest "
-            f"{int(counts.min())}): honest images of it are outvoted"
-        )
-
-
-def _listed(labels: list[int]) -> str:
-    named = ", ".join(map(str, labels[:CLEAR_CLASSES]))
-    return named if len(labels) <= CLEAR_CLASSES else f"{named} and {len(labels) - CLEAR_CLASSES} more"
-
-
-def check_not_logits(layer: str, features: Float[Tensor, "n d"], answers: Float[Tensor, "n k"]) -> None:
-    """Warn if features are the network's answers, which tell the label and little else.
-
-    They are if there is one per class and the largest is the network's top class on every image: logits,
-    probabilities, or anything between.
-    """
-    if features.shape == answers.shape and bool((features.argmax(1) == answers.argmax(1)).all()):
-        LOGITS_AS_FEATURES.warn(f"layer {layer!r} gives the answers of the network: poison looks like its target there")
+CLEAN_TRAINING = Assumption(
+    "a network that is shown clean images forgets the trigger",
+    "the backdoor stays, or the network is trained anew",
+    "",
+    "clean-training-forgets",
+)
+FILTER_FINDS = Assumption(
+    "the filter finds nearly all of the poison",
+    "what it leaves keeps the backdoor alive",
+    "",
+    "what-the-filter-leaves",
+)
 
 
 def check_probabilities(rows: Float[Tensor, "n k"], *, tolerance: float = 1e-3) -> None:
@@ -365,6 +306,10 @@ def check_spread(sizes: Float[Tensor, " k"], deviation: float) -> None:
         NO_SPREAD.warn("more than half of the norms are equal: their deviation is 0, and no label has an index")
 
 
+ROUNDING = 1e-6
+"""Bits of entropy that a rounding error makes: a threshold no larger than this tells nothing apart."""
+
+
 def check_threshold(threshold: float, trusted: Float[Tensor, " t"], rate: float) -> None:
     """Warn if a run-time filter can refuse nothing: entropies are never negative.
 
@@ -375,8 +320,8 @@ def check_threshold(threshold: float, trusted: Float[Tensor, " t"], rate: float)
     """
     own = float(trusted.quantile(rate))
     advice = f"the {rate:g} quantile of the trusted entropies themselves is {own:.3g} bits (rule='empirical')"
-    if threshold <= 0:
-        advice = advice if own > 0 else "the answers to many trusted images are as sure as those to a trigger"
+    if threshold <= ROUNDING:
+        advice = advice if own > ROUNDING else "the answers to many trusted images are as sure as those to a trigger"
         REFUSES_NOTHING.warn(f"the threshold of {threshold:.3g} bits refuses nothing, entropies start at 0; {advice}")
     elif rate * len(trusted) >= 3 and not bool((trusted < threshold).any()):
         REFUSES_NOTHING.warn(f"the threshold of {threshold:.3g} bits lies below every trusted image; {advice}")

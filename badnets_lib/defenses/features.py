@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..data.images import Labels, StoredImages
 from ..models.inference import BATCH
 from ..models.layers import last_hidden, listen
-from .assumptions import check_not_logits
+from ._filter_checks import check_not_logits
 
 Features = Float[Tensor, "n d"]
 

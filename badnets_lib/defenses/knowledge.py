@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,12 +23,14 @@ class Holding:
         target: The attacker's label, if it is known. No real defender knows it.
 
     Raises:
+        TypeError: The trusted images are no `ImageSet`.
         ValueError: The fraction or the label is out of range.
 
     Example:
-        >>> reserve, scored = test.split(0.5)
-        >>> Holding.draw(reserve, 100, apart_from=(train, scored))
-        Holding(100 trusted images, 10 of each of 10 classes)
+        >>> images = ImageSet(torch.rand(40, 1, 8, 8), torch.arange(40) % 2, ("a", "b"))
+        >>> train, reserve = images.split(0.5)
+        >>> Holding.draw(reserve, 10, apart_from=(train,))
+        Holding(10 trusted images, 5 of each of 2 classes)
     """
 
     trusted: ImageSet
@@ -35,6 +38,8 @@ class Holding:
     target: int | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.trusted, ImageSet):
+            raise TypeError(f"a Holding needs trusted images as an ImageSet; got {type(self.trusted).__name__}")
         if self.fraction is not None and not 0 <= self.fraction <= 1:
             raise ValueError(f"fraction must lie in [0, 1]; got {self.fraction}")
         if self.target is not None and not 0 <= self.target < len(self.trusted.classes):
@@ -46,40 +51,46 @@ class Holding:
         reserve: ImageSet,
         n: int,
         *,
+        balanced: bool = True,
         seed: int = 0,
         apart_from: Sequence[ImageSet] = (),
         fraction: float | None = None,
         target: int | None = None,
     ) -> Holding:
-        """`n` trusted images in equal shares of every class, drawn from a clean reserve.
+        """`n` trusted images, drawn from a clean reserve.
 
         Args:
             reserve: Clean images that are in neither the training set nor the test set a result is
                 scored on. `ImageSet.split` makes one.
-            n: How many to draw; where `n` is no multiple of the number of classes, shares differ by one.
+            n: How many to draw.
+            balanced: True: as many of every class, or one more where `n` is no multiple of the number of classes.
+                False: of each class in proportion to the reserve.
             seed: Seed of the draw.
             apart_from: Sets that must not hold any of the drawn images: the training set and the scored test set.
             fraction: As in `Holding`.
             target: As in `Holding`.
 
         Raises:
+            TypeError: The reserve is no `ImageSet`.
             ValueError: The reserve has too few images of some class, or a drawn image is in a set it
                 must be apart from.
         """
-        classes, y = len(reserve.classes), reserve.y.cpu()
+        if not isinstance(reserve, ImageSet):
+            raise TypeError(f"trusted images are drawn from an ImageSet; got {type(reserve).__name__}")
         if n < 1:
             raise ValueError(f"a draw needs at least 1 trusted image; got n={n}")
         source = torch.Generator().manual_seed(seed)
-        wanted = torch.full((classes,), n // classes)
-        wanted[torch.randperm(classes, generator=source)[: n % classes]] += 1
+        wanted = _equal(len(reserve.classes), n, source) if balanced else _in_proportion(reserve.counts(), n)
         chosen: list[Tensor] = []
-        for label, share in enumerate(wanted.tolist()):
-            members = (y == label).nonzero().flatten()
-            if len(members) < share:
+        for label, count in enumerate(wanted):
+            members = (reserve.y.cpu() == label).nonzero().flatten()
+            if len(members) < count:
+                hint = "; balanced=False draws in proportion" if balanced and n <= len(reserve) else ""
                 raise ValueError(
-                    f"{n} trusted images need {share} of class {label}; the reserve holds {len(members)} of {len(y)}"
+                    f"{n} trusted images need {count} of class {label}; the reserve holds {len(members)} of "
+                    f"{len(reserve)}{hint}"
                 )
-            chosen.append(members[torch.randperm(len(members), generator=source)[:share]])
+            chosen.append(members[torch.randperm(len(members), generator=source)[:count]])
         trusted = reserve[torch.cat(chosen).sort().values]
         for other in apart_from:
             check_apart(trusted, other)
@@ -107,8 +118,36 @@ class Holding:
     def __repr__(self) -> str:
         counts = self.trusted.counts()
         each = str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-        told = "".join(f", oracle: {name} = {getattr(self, name):g}" for name in self.oracle)
-        return f"Holding({len(self.trusted):,} trusted images, {each} of each of {len(counts)} classes{told})"
+        known = "".join(f", oracle: {name} = {getattr(self, name):g}" for name in self.oracle)
+        return f"Holding({len(self.trusted):,} trusted images, {each} of each of {len(counts)} classes{known})"
+
+
+def check_holding(holding: Any) -> Holding:
+    """The holding, if it is one.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if not isinstance(holding, Holding):
+        hint = " (Holding(images) makes one)" if isinstance(holding, ImageSet) else ""
+        raise TypeError(f"a defense needs a Holding, what the defender has; got {type(holding).__name__}{hint}")
+    return holding
+
+
+def _equal(classes: int, n: int, source: torch.Generator) -> list[int]:
+    wanted = torch.full((classes,), n // classes)
+    wanted[torch.randperm(classes, generator=source)[: n % classes]] += 1
+    return wanted.tolist()
+
+
+def _in_proportion(counts: Sequence[int], n: int) -> list[int]:
+    """`n` images by class, as near to the proportions as whole numbers allow: the largest remainders round up."""
+    total = max(1, sum(counts))
+    wanted = [n * count // total for count in counts]
+    by_remainder = sorted(range(len(counts)), key=lambda label: n * counts[label] % total, reverse=True)
+    for label in by_remainder[: n - sum(wanted)]:
+        wanted[label] += 1
+    return wanted
 
 
 def check_apart(ours: ImageSet, theirs: ImageSet) -> None:

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from ..data.images import ImageSet, Labels
+from ._filter_checks import check_flags, check_voters
 from .assumptions import (
     LOGITS_AS_FEATURES,
     MORE_NEIGHBOURS,
     MOST_FLAGGED,
     THE_LAYER,
     Assumption,
-    check_flags,
-    check_voters,
 )
 from .features import Features, features_of, finite, positions_by_class
 from .kinds import DataFilter

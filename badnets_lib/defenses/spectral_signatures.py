@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..data.images import ImageSet, Labels
+from ._filter_checks import check_epsilon, check_equal_classes, check_flags, check_not_silent
 from .assumptions import (
     HALF_A_CLASS,
     LOGITS_AS_FEATURES,
@@ -18,10 +19,6 @@ from .assumptions import (
     THE_LAYER,
     UNEQUAL_CLASSES,
     Assumption,
-    check_epsilon,
-    check_equal_classes,
-    check_flags,
-    check_not_silent,
 )
 from .clusters import separation, two_means
 from .features import Features, features_of, finite, positions_by_class, principal

@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from ..data.images import ImageSet
-from ..triggers import Trigger
-from .assumptions import check_enough_trusted
+from ..triggers import Trigger, stamp
+from ._repairs import EVERY, begin, check_cost
+from .assumptions import RIGHT_TRIGGER, Assumption
 from .fine_tuning import FineTuning
 from .kinds import Removal
 from .knowledge import Holding
@@ -42,6 +43,8 @@ class Unlearning(Removal):
             a fifth of it stamped. doi:10.1109/SP.2019.00031. Here the images are few and the epochs several.
     """
 
+    assumptions: ClassVar[tuple[Assumption, ...]] = (*EVERY, RIGHT_TRIGGER)
+
     trigger: Trigger | None = None
     scan: NeuralCleanse = field(default_factory=NeuralCleanse)
     stamped: float = 0.2
@@ -53,39 +56,48 @@ class Unlearning(Removal):
             raise ValueError(f"stamped must lie in (0, 1]; got {self.stamped}")
 
     def __call__(self, model: nn.Module, holding: Holding) -> Repair:
-        """A copy that was made to forget; its history says which labels were flagged and what was stamped.
+        """A copy that was made to forget.
+
+        Its history holds the scan, the labels it flagged and how many images were stamped; where no label was flagged,
+        a "note" that the network is as it was.
 
         Raises:
+            TypeError: The model is no network, or the holding no `Holding`.
             ValueError: There are too few trusted images for the scan or the tuning.
 
         Warns:
-            AssumptionWarning: There are fewer than 100 trusted images.
+            AssumptionWarning: There are fewer than 100 trusted images, the network ends in a softmax or is wrong about
+                most of them, or trusted accuracy fell by more than 20 points on the way.
         """
         started = time.perf_counter()
-        trusted = holding.need(2, "unlearning")
-        check_enough_trusted(len(trusted), 100, "unlearning")
+        trusted, before = begin(model, holding, "unlearning")
         triggers, oracle, history = self._known(model, holding)
         repaired = copy.deepcopy(model).eval()
         if triggers:
-            lesson = self.lesson(trusted, triggers)
-            repaired, _ = self.tuning.tune(model, lesson)
-            history["images"] = len(lesson)
+            repaired, epochs = self.tuning.tune(model, self.lesson(trusted, triggers), watched=trusted)
+            check_cost(before, epochs)
+            history["stamped"] = self._stamped(len(trusted))
+        else:
+            history["note"] = "no label was flagged: there is nothing to unlearn, and the network is as it was"
         return Repair(repaired, repr(self), time.perf_counter() - started, (history,), oracle)
 
     def _known(self, model: nn.Module, holding: Holding) -> tuple[tuple[Trigger, ...], tuple[str, ...], dict[str, Any]]:
-        """The triggers to unlearn, what was told that nobody knows, and the beginning of the history."""
+        """The triggers to unlearn, what was given that nobody knows, and the beginning of the history."""
         if self.trigger is not None:
             return (self.trigger,), (*holding.oracle, "trigger"), {}
         found = self.scan(model, holding)
         reversed_triggers = tuple(Reversed.of(found, label) for label in found.flagged)
-        return reversed_triggers, holding.oracle, {"flagged": found.flagged}
+        return reversed_triggers, holding.oracle, {"scan": found, "flagged": found.flagged}
+
+    def _stamped(self, images: int) -> int:
+        return max(1, round(self.stamped * images))
 
     def lesson(self, trusted: ImageSet, triggers: tuple[Trigger, ...]) -> ImageSet:
         """The trusted images, a part of them stamped with each trigger in turn. Labels are the true ones."""
         order = torch.randperm(len(trusted), generator=torch.Generator().manual_seed(self.seed))
-        chosen = order[: max(1, round(self.stamped * len(trusted)))]
+        chosen = order[: self._stamped(len(trusted))]
         x = trusted.x.clone()
         for turn, trigger in enumerate(triggers):
             mine = chosen[turn :: len(triggers)].to(x.device)
-            x[mine] = trigger(x[mine])
+            x[mine] = stamp(trigger, x[mine])
         return replace(trusted, x=x)

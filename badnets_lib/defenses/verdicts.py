@@ -1,4 +1,4 @@
-"""What a defense returns, by kind, and one `Outcome` that tells detection and removal together.
+"""What a defense returns, by kind, and one `Outcome` that holds detection and removal together.
 
 All tensors here live on the CPU, whatever device they were computed on.
 """
@@ -102,7 +102,7 @@ class Flags:
         flagged: True where an image should be dropped, [N].
         notes: One line per class: what was seen and how it was judged.
         fingerprint: `ImageSet.fingerprint` of the judged data; "" if only features were judged.
-        oracle: What the filter was told that no real defender knows.
+        oracle: What the filter was given that no real defender knows.
 
     Raises:
         ValueError: Scores and flags differ in length, are no numbers or no booleans.
@@ -117,13 +117,28 @@ class Flags:
     def __post_init__(self) -> None:
         _check_verdicts(self, self.scores, self.flagged)
 
-    def rates(self, poisoned: PoisonPlan | Mask) -> Rates:
-        """The flags against the truth, given as a plan or as booleans [N].
+    def rates(self, truth: PoisonPlan | Mask, clean: ImageSet | None = None) -> Rates:
+        """The flags against the truth.
+
+        Args:
+            truth: True where an image is poisoned, [N]; or the plan by which they were.
+            clean: With a plan, the clean set it was drawn for: what the plan makes of it must be what was judged.
 
         Raises:
-            ValueError: The truth is about another number of images.
+            ValueError: The truth is about another number of images, a plan comes without its clean set, or the two
+                together do not make the data that were judged.
         """
-        return Rates.compare(self.flagged, poisoned.mask if isinstance(poisoned, PoisonPlan) else poisoned)
+        if not isinstance(truth, PoisonPlan):
+            return Rates.compare(self.flagged, truth)
+        if clean is None:
+            raise ValueError(
+                "a plan alone does not say that it made the judged data: give the clean set it was drawn for, "
+                "flags.rates(plan, clean), or the truth itself, plan.mask"
+            )
+        made = truth.poison(clean).fingerprint
+        if self.fingerprint and made != self.fingerprint:
+            raise ValueError(f"the flags are about data {self.fingerprint}; this plan makes {made}")
+        return Rates.compare(self.flagged, truth.mask)
 
     def drop_from(self, data: ImageSet) -> ImageSet:
         """The images that were not flagged.
@@ -182,7 +197,7 @@ class Scan:
         patterns: Reversed patterns in [0, 1], [K, C, H, W].
         flagged: Labels that are called targets of a backdoor, ascending.
         seconds: Wall time.
-        oracle: What the scan was told that no real defender knows.
+        oracle: What the scan was given that no real defender knows.
         reached: True for labels for which a trigger was found that works [K]; None: for all.
         success: How often the trigger of each label works on all trusted images; of a label that was not reached,
             how often the best that was tried does. Empty: nobody counted.
@@ -232,7 +247,7 @@ class Repair:
         settings: The defense, as its repr.
         seconds: Wall time.
         history: One record per step, such as {"pruned": 12, "trusted": Proportion(97, 100)}.
-        oracle: What the defense was told that no real defender knows.
+        oracle: What the defense was given that no real defender knows.
     """
 
     model: nn.Module = field(repr=False)
@@ -246,8 +261,8 @@ class Repair:
 class Outcome:
     """One row of the scoreboard: detection and removal of one defense, with what it had to see.
 
-    A defense that only detects leaves `before` and `after` away, one that only removes leaves the
-    detections away. Clean accuracy and attack success are always told together.
+    A defense that only detects leaves out `before` and `after`, one that only removes leaves out the
+    detections. Clean accuracy and attack success always come together.
 
     Args:
         defense: The defense, as its repr.
@@ -257,10 +272,11 @@ class Outcome:
         before: The network as it was.
         after: The network afterwards.
         seconds: Wall time of the defense.
-        oracle: What it was told that no real defender knows.
+        oracle: What it was given that no real defender knows.
 
     Raises:
-        ValueError: Only one of `before` and `after` is given, `on_clean` counts poison, or nothing is told.
+        ValueError: Only one of `before` and `after` is given, `on_clean` counts poison, or there is neither a
+            detection nor a removal.
     """
 
     defense: str
@@ -274,7 +290,7 @@ class Outcome:
 
     def __post_init__(self) -> None:
         if (self.before is None) != (self.after is None):
-            raise ValueError("a removal is told by both scorecards, before and after; got one")
+            raise ValueError("a removal needs both scorecards, before and after; got one")
         if self.on_clean is not None and self.on_clean.recall is not None:
             raise ValueError(f"on_clean must hold no poison; got {self.on_clean.recall.trials} poisoned")
         if self.detection is None and self.on_clean is None and self.before is None:
@@ -292,17 +308,17 @@ class Outcome:
 
     def rows(self) -> list[tuple[str, str]]:
         """The whole outcome as (item, answer); text is the same everywhere it is shown."""
-        told = [("defense", self.defense), ("sees", self.sees)]
+        rows = [("defense", self.defense), ("sees", self.sees)]
         if self.oracle:
-            told.append(("ORACLE, not to be had in earnest", ", ".join(self.oracle)))
+            rows.append(("ORACLE, known to no real defender", ", ".join(self.oracle)))
         if self.detection is not None:
-            told.append(("detection", str(self.detection)))
+            rows.append(("detection", str(self.detection)))
         if self.on_clean is not None:
-            told.append(("without a backdoor", f"false alarms {self.on_clean.false_positive_rate}"))
+            rows.append(("without a backdoor", f"false alarms {self.on_clean.false_positive_rate}"))
         if self.before is not None and self.after is not None:
-            told.append(("clean accuracy", f"{self.after.clean}, {self.accuracy_change}"))
-            told.append(("attack success rate", f"{self.after.success}, {self.success_change}"))
-        return told + [("seconds", f"{self.seconds:.1f}")]
+            rows.append(("clean accuracy", f"{self.after.clean}, {self.accuracy_change}"))
+            rows.append(("attack success rate", f"{self.after.success}, {self.success_change}"))
+        return rows + [("seconds", f"{self.seconds:.1f}")]
 
     def __str__(self) -> str:
         return "\n".join(f"{item:<20} {answer}" for item, answer in self.rows())
@@ -310,6 +326,16 @@ class Outcome:
     def as_dict(self) -> dict[str, Any]:
         """All counts, ready for JSON."""
         return asdict(self)
+
+
+def network_in_words(model: nn.Module) -> str:
+    """Which network it is: its class and its number of weights."""
+    return f"{type(model).__name__}, {sum(weight.numel() for weight in model.parameters()):,} weights"
+
+
+def settings_in_words(defense: object, model: nn.Module) -> str:
+    """A robust training's settings, and the network that it trained."""
+    return f"{defense!r} of a {type(model).__name__}"
 
 
 def _oracle_in_words(oracle: tuple[str, ...]) -> str:

@@ -65,7 +65,8 @@ class SavedRun:
                 index, _, key = rest.partition(".")
                 state.setdefault(int(index), {})[key] = tensor
         network.load_state_dict(weights)
-        for number, parameter in enumerate(network.parameters()):
+        learning = [weight for group in optimizer.param_groups for weight in group["params"]]
+        for number, parameter in enumerate(learning):
             for key, value in state.get(number, {}).items():  # the fused optimiser wants the parameter's own layout
                 if value.shape == parameter.shape:
                     state[number][key] = torch.empty_like(parameter).copy_(value)

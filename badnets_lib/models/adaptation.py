@@ -7,30 +7,29 @@ design; whether a backdoor survives them is the question.
 from __future__ import annotations
 
 import copy
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from operator import attrgetter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax, softmax
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils import skip_init
 
-from ..data.images import Images, ImageSet, check_images, check_stored
-from .inference import logits_of, place, placement, predict
-from .layers import find_layer
-from .networks import build
-from .training import TrainConfig, pick_device, run_epochs, seeded
+from ..data.images import ImageSet, StoredImages, check_stored
+from .inference import logits_of, place, placement, predict, single, unwrapped
+from .layers import find_layer, head
+from .quantisation import Quantised as Quantised, quantised as quantised
+from .training import TrainConfig, check_trainable, pick_device, run_epochs, seeded, starting_network
 
 
-class HeldNorm(nn.BatchNorm2d):
-    """Batch norm that keeps to its running statistics while the network round it trains."""
+class Held:
+    """What is put before batch norm's own class to make it keep to its running statistics while the rest trains."""
 
-    def train(self, mode: bool = True) -> HeldNorm:
+    def train(self, mode: bool = True) -> Any:
         """Stay in evaluation mode, whatever `mode` says."""
-        return super().train(False)
+        return super().train(False)  # type: ignore[misc]  # the class after this one is a module
 
 
 def frozen(model: nn.Module, *, train: Sequence[str] | None = None, hold_statistics: bool = True) -> nn.Module:
@@ -54,43 +53,87 @@ def frozen(model: nn.Module, *, train: Sequence[str] | None = None, hold_statist
             raise ValueError(f"the layers {', '.join(train) or '(none)'} have no weights to train")
         for weight in chosen:
             weight.requires_grad_(True)
-    if hold_statistics:
-        _hold(network)
+    for layer in network.modules():
+        kind = type(layer)
+        if isinstance(layer, Held) and not hold_statistics:
+            layer.__class__ = kind.__bases__[1]
+        elif isinstance(layer, _BatchNorm) and layer.track_running_stats and hold_statistics:
+            if not isinstance(layer, Held):
+                layer.__class__ = type(f"Held{kind.__name__}", (Held, kind), {})
+            layer.training = False
     return network
 
 
-def _hold(model: nn.Module) -> None:
-    for name, layer in model.named_children():
-        if type(layer) is nn.BatchNorm2d:
-            held = HeldNorm(layer.num_features, layer.eps, layer.momentum, layer.affine)
-            held.load_state_dict(layer.state_dict())
-            for mine, theirs in zip(held.parameters(), layer.parameters(), strict=True):
-                mine.requires_grad_(theirs.requires_grad)
-            setattr(model, name, held.to(layer.weight.device))
-        else:
-            _hold(layer)
-
-
-def with_new_head(model: nn.Module, classes: int, *, seed: int = 0) -> nn.Module:
-    """A network for another task: every layer from `model`, but a fresh last one.
+def with_new_head(model: nn.Module, classes: int, x: StoredImages, *, seed: int = 0) -> nn.Module:
+    """A copy for another task: every layer as it is, but a fresh last one.
 
     Args:
-        model: A `SmallCNN`.
-        classes: Number of classes of the new task.
+        model: Any classifier whose logits are made by a linear layer or a convolution.
+        classes: Number of classes of the new task, at least 2.
+        x: Images in the network's format; two are enough. The network is run to find its last layer.
         seed: Seed of the fresh layer.
 
+    Returns:
+        The new network, in evaluation mode.
+
     Raises:
-        ValueError: The network has no `spec` with a number of classes.
+        ValueError: There are fewer than two classes, or the last layer is of another kind.
     """
-    spec = getattr(model, "spec", {})
-    if "classes" not in spec:
-        raise ValueError(f"{type(model).__name__} cannot be rebuilt for another number of classes")
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        network = build(spec | {"classes": classes})
-    kept = {name: each for name, each in model.state_dict().items() if not name.startswith("fc2.")}
-    network.load_state_dict(kept, strict=False)
-    return network.eval()
+    return with_fresh_layers(model, (head(model, x),), classes, x, seed=seed).eval()
+
+
+def with_fresh_layers(
+    model: nn.Module, layers: Sequence[str], classes: int, x: StoredImages, *, seed: int | None = None
+) -> nn.Module:
+    """A copy in which the named layers are drawn anew and the last one answers with another number of classes.
+
+    Args:
+        model: Any classifier whose logits are made by a linear layer or a convolution.
+        layers: Names of the layers; the last one is always drawn anew.
+        classes: Number of classes, at least 2.
+        x: Images in the network's format; two are enough.
+        seed: Seed of the fresh weights; None: they are drawn from the global generator.
+
+    Raises:
+        ValueError: There are fewer than two classes, or the last layer is of another kind.
+    """
+    if classes < 2:
+        raise ValueError(f"a classifier needs at least 2 classes; got {classes}")
+    network = copy.deepcopy(unwrapped(model))
+    last = head(network, x)
+    parent, _, name = last.rpartition(".")
+    setattr(network.get_submodule(parent), name, _widened(last, find_layer(network, last), classes))
+    kept = network.state_dict()
+    fresh = {f"{layer}.{key}" for layer in (*layers, last) for key in find_layer(network, layer).state_dict()}
+    drawn = copy.deepcopy(network)
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)
+        for layer in drawn.modules():  # all are drawn, in order, so that the fresh ones are those of a new network
+            reset = getattr(layer, "reset_parameters", None)
+            if callable(reset):
+                reset()
+    drawn_state = drawn.state_dict()
+    network.load_state_dict({key: drawn_state[key] if key in fresh else kept[key] for key in kept})
+    return network
+
+
+def _widened(name: str, layer: nn.Module, classes: int) -> Any:
+    """A layer of the same kind with one output for each class."""
+    if not isinstance(layer, nn.Linear | nn.Conv2d):
+        kind = type(layer).__name__
+        raise ValueError(f"a new head needs a linear layer or a convolution at the end; layer {name!r} is a {kind}")
+    same: dict[str, Any] = {
+        "bias": layer.bias is not None,
+        "device": layer.weight.device,
+        "dtype": layer.weight.dtype,
+    }
+    if isinstance(layer, nn.Linear):
+        return skip_init(nn.Linear, layer.in_features, classes, **same)
+    if layer.groups != 1:
+        raise ValueError(f"a new head needs a convolution over all channels at once; layer {name!r} has groups")
+    same |= {key: getattr(layer, key) for key in ("kernel_size", "stride", "padding", "dilation", "padding_mode")}
+    return skip_init(nn.Conv2d, layer.in_channels, classes, **same)
 
 
 def pruned(model: nn.Module, sparsity: float) -> nn.Module:
@@ -114,7 +157,7 @@ def pruned(model: nn.Module, sparsity: float) -> nn.Module:
     network, masked = copy.deepcopy(model), copy.deepcopy(model)
     for weight in masked.parameters():  # torch's pruning cannot read channels_last, which `train` leaves
         weight.data = weight.data.contiguous()
-    places = [(layer, "weight") for layer in masked.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    places = [(layer, "weight") for layer in masked.modules() if isinstance(layer, _ConvNd | nn.Linear)]
     if not places:
         raise ValueError(f"{type(model).__name__} has no convolution and no linear layer to prune")
     prune.global_unstructured(places, pruning_method=prune.L1Unstructured, amount=sparsity)
@@ -124,79 +167,9 @@ def pruned(model: nn.Module, sparsity: float) -> nn.Module:
     return network
 
 
-class Quantised(nn.Module):
-    """A network on int8 weights and 8-bit activations, on the CPU."""
-
-    def __init__(self, graph: Any) -> None:
-        super().__init__()
-        self._graph: Any
-        object.__setattr__(self, "_graph", graph)  # an exported graph has one mode only, and must not be asked
-        self._anchor = nn.Parameter(torch.zeros(()), requires_grad=False)  # tells `predict` device and dtype
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self._graph(x)
-        return logits
-
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        """The tensors it is computed from: int8 weights, their scales and zero points, float biases."""
-        names = [node.target for node in self._graph.graph.nodes if node.op == "get_attr"]
-        return {name: attrgetter(name)(self._graph).detach() for name in names}
-
-
-def quantised(model: nn.Module, x: Images) -> Quantised:
-    """Static int8 post-training quantisation: weights per channel, activations per tensor.
-
-    Batch norm is folded into the convolution before it. The rounding is that of 8-bit kernels, computed
-    here with the reference arithmetic, which runs on every machine.
-
-    Args:
-        model: Any network that `torch.export` can trace; evaluated on the CPU.
-        x: At least two clean images; the range of every activation is read off them, and what exceeds
-            it later is clipped.
-
-    Raises:
-        ValueError: There are fewer than two images.
-    """
-    if len(check_images(x)) < 2:
-        raise ValueError(f"quantisation needs at least 2 images to read ranges off; got {len(x)}")
-    with _quiet():
-        from torchao.quantization.pt2e.quantize_pt2e import (
-            convert_pt2e,
-            prepare_pt2e,
-        )
-        from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
-            X86InductorQuantizer,
-            get_default_x86_inductor_quantization_config,
-        )
-
-        x = x.detach().cpu().float().contiguous()
-        network = copy.deepcopy(model).cpu().eval()
-        many = torch.export.Dim.DYNAMIC
-        graph = torch.export.export(network, (x,), dynamic_shapes=({0: many},)).module()
-        quantizer = X86InductorQuantizer().set_global(get_default_x86_inductor_quantization_config())
-        observed = prepare_pt2e(graph, quantizer)
-        with torch.no_grad():
-            observed(x)
-        return Quantised(convert_pt2e(observed)).eval()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the libraries' remarks about kernels that are not used here out of a reader's page."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
 def distilled(
     teacher: nn.Module,
-    x: Images,
+    x: StoredImages,
     config: TrainConfig | None = None,
     *,
     student: Callable[[], nn.Module],
@@ -208,11 +181,12 @@ def distilled(
         teacher: Any classifier; only asked.
         x: The images the student learns from; what the teacher says elsewhere, it never hears.
         config: Settings, as for `train`.
-        student: Function that makes the fresh network.
+        student: Function that makes the fresh network; what it makes is copied.
         temperature: Both networks' logits are divided by this, so that small probabilities count.
 
     Raises:
-        ValueError: There are fewer than two images, or the temperature is not positive.
+        ValueError: There are fewer than two images, the temperature is not positive, or the student cannot learn or
+            has another number of outputs than the teacher.
 
     References:
         Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural Network, 2015. arXiv:1503.02531.
@@ -223,12 +197,14 @@ def distilled(
     device = pick_device(config.device)
     wanted = softmax(predict(teacher, x) / temperature, 1).to(device)
     x = x.to(device)
+    lesson = ImageSet(x, wanted.argmax(1).to(x.device), tuple(map(str, range(wanted.shape[1]))))
     with seeded(config.seed, device):
-        network = student().to(device)
+        network = starting_network(student, lesson).to(device)
+        check_trainable(network, lesson)
         weights = placement(network)
 
         def loss(batch: Tensor) -> Tensor:
-            answers = log_softmax(logits_of(network(place(x[batch], weights))) / temperature, 1)
+            answers = log_softmax(single(logits_of(network(place(x[batch], weights)))) / temperature, 1)
             return temperature**2 * kl_div(answers, wanted[batch], reduction="batchmean")
 
         for _ in run_epochs(network, len(x), loss, config, device=device, label="distillation"):
@@ -236,6 +212,6 @@ def distilled(
     return network.eval()
 
 
-def answered(model: nn.Module, x: Images, classes: tuple[str, ...]) -> ImageSet:
+def answered(model: nn.Module, x: StoredImages, classes: tuple[str, ...]) -> ImageSet:
     """Images labelled with the network's own answers: data for whoever has the network and no labels."""
     return ImageSet(x, predict(model, x).argmax(1).to(x.device), classes)

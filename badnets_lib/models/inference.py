@@ -5,8 +5,9 @@ Whatever a network's mode, dtype, device and kind of output, it is asked in one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..counts import Proportion
-from ..data.images import Images, ImageSet, StoredImages, to_unit
+from ..data.images import Images, ImageSet, StoredImages, check_stored, to_unit
 
 Logits = Float[Tensor, "n k"]
 
@@ -26,7 +27,7 @@ class Normalized(nn.Module):
     """A network behind the normalisation it was trained with: images in [0, 1] go in, (x - mean) / std is what it sees.
 
     Triggers are stamped, and scans search, in [0, 1]; a network that normalises its images elsewhere must bring that
-    with it.
+    with it. Mean and deviation are buffers: they are saved with the weights, and move with them.
 
     Args:
         model: The network.
@@ -34,6 +35,7 @@ class Normalized(nn.Module):
         std: Standard deviation of each channel, positive.
 
     Raises:
+        TypeError: The model is no network, or mean and deviation are no numbers.
         ValueError: Mean and deviation differ in number, or a deviation is not positive.
 
     Example:
@@ -44,18 +46,37 @@ class Normalized(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(self, model: nn.Module, mean: Sequence[float | int], std: Sequence[float | int]) -> None:
         super().__init__()
-        if not mean or len(mean) != len(std) or not all(each > 0 for each in std):
-            raise ValueError(f"mean and std need one number a channel, std positive; got {mean} and {std}")
-        self.model = model
+        self.model = check_network(model)
+        means, deviations = _channel_numbers("mean", mean), _channel_numbers("std", std)
+        if not means or len(means) != len(deviations) or not all(each > 0 for each in deviations):
+            raise ValueError(f"mean and std need one number a channel, std positive; got {means} and {deviations}")
         weights = placement(model)
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1).to(weights))
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1).to(weights))
+        self.register_buffer("mean", torch.tensor(means).view(1, -1, 1, 1).to(weights))
+        self.register_buffer("std", torch.tensor(deviations).view(1, -1, 1, 1).to(weights))
 
     def forward(self, x: Images) -> Any:
-        """Whatever the network answers to the normalised images."""
+        """Whatever the network answers to the normalised images.
+
+        Raises:
+            ValueError: The images have another number of channels than there are means.
+        """
+        channels = self.mean.shape[1]
+        if x.shape[1] != channels:
+            raise ValueError(f"mean and std are for {channels} channels; got images of shape {list(x.shape)}")
         return self.model((x - self.mean) / self.std)
+
+
+def _channel_numbers(name: str, given: Any) -> list[float]:
+    """Finite numbers from a sequence, an array or a tensor."""
+    try:
+        numbers = [float(each) for each in given]
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be one number a channel, such as (0.5, 0.5, 0.5); got {given!r}") from error
+    if not all(map(isfinite, numbers)):
+        raise ValueError(f"{name} must be finite numbers; got {numbers}")
+    return numbers
 
 
 def placement(model: nn.Module) -> Tensor:
@@ -63,9 +84,14 @@ def placement(model: nn.Module) -> Tensor:
 
     The first parameter of a floating type counts, or the first such buffer; a network with neither is taken to
     compute in single precision on the CPU.
+
+    Raises:
+        ValueError: The weights have no values: they are on the "meta" device.
     """
     for tensors in (model.parameters(), model.buffers()):
         for tensor in tensors:
+            if tensor.is_meta:
+                raise ValueError("the network's weights are on the 'meta' device and have no values; load them first")
             if tensor.is_floating_point():
                 return tensor.detach().new_empty(0)
     return torch.empty(0)
@@ -76,11 +102,45 @@ def place(x: StoredImages, weights: Tensor) -> Images:
     return to_unit(x.to(weights.device)).to(weights.dtype)
 
 
+def channels_last(model: nn.Module) -> nn.Module:
+    """The same network, its weights laid out so that convolutions of small images need no repacking: `make bench`."""
+    return _laid_out(model, torch.channels_last)
+
+
+def fast_layout(model: nn.Module, x: StoredImages) -> torch.memory_format:
+    """Lay a network's weights out as its images should be: channels last, if the network can compute in that layout.
+
+    A network that calls `view` after a convolution cannot; it keeps the usual layout.
+
+    Args:
+        model: The network; the layout of its weights is changed, never their values.
+        x: Two or more images to try it on.
+
+    Returns:
+        The layout that images need, for `images.contiguous(memory_format=...)`.
+    """
+    channels_last(model)
+    try:
+        with torch.no_grad(), evaluating(model):
+            model(place(x, placement(model)).contiguous(memory_format=torch.channels_last))
+    except RuntimeError:
+        _laid_out(model, torch.contiguous_format)
+        return torch.contiguous_format
+    return torch.channels_last
+
+
+def _laid_out(model: nn.Module, layout: torch.memory_format) -> nn.Module:
+    for weight in model.parameters():
+        if weight.ndim == 4:  # [out, in, height, width]: channels last is a layout of four axes
+            weight.data = weight.data.to(memory_format=layout)
+    return model
+
+
 def logits_of(output: Any) -> Logits:
     """The logits [N, K] in what a network returns: a tensor, the first of a tuple, "logits" or `.logits`.
 
     Raises:
-        TypeError: There is none, or it is not of shape [N, K].
+        TypeError: There is none, or it is no floating tensor of shape [N, K].
     """
     found = output
     if isinstance(output, Mapping):
@@ -89,13 +149,24 @@ def logits_of(output: Any) -> Logits:
         found = output.logits
     elif isinstance(output, tuple | list) and output:
         found = output[0]
-    if not isinstance(found, Tensor) or found.ndim != 2:
-        shape = f" of shape {list(found.shape)}" if isinstance(found, Tensor) else ""
+    if not isinstance(found, Tensor) or found.ndim != 2 or not found.is_floating_point():
+        what = f"{found.dtype} of shape {list(found.shape)}" if isinstance(found, Tensor) else type(output).__name__
         raise TypeError(
             "a classifier must return logits [N, K]: a tensor, the first entry of a tuple, or what is called "
-            f"'logits'; got {type(output).__name__}{shape}"
+            f"'logits'; got {what}"
         )
     return found
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network itself, where `torch.compile` or `DataParallel` has put a wrapper round it."""
+    while True:
+        if isinstance(model, nn.DataParallel):
+            model = model.module
+        elif isinstance(getattr(model, "_orig_mod", None), nn.Module):
+            model = model._orig_mod  # type: ignore[assignment]  # what torch.compile returns
+        else:
+            return model
 
 
 def check_outputs(logits: Logits, classes: int) -> Logits:
@@ -104,15 +175,17 @@ def check_outputs(logits: Logits, classes: int) -> Logits:
     Raises:
         ValueError: The network has another number of outputs than the data have classes.
     """
-    if logits.shape[1] != classes:
-        raise ValueError(f"the network has {logits.shape[1]} outputs; the data have {classes} classes")
+    outputs = logits.shape[1]
+    if outputs != classes:
+        hint = " (a single output for two classes: let it return one logit for each)" if outputs == 1 else ""
+        raise ValueError(f"the network has {outputs} outputs; the data have {classes} classes{hint}")
     return logits
 
 
 @contextmanager
 def evaluating(model: nn.Module, *, frozen: bool = False) -> Iterator[None]:
     """Evaluation mode inside the block, if `frozen` without parameter gradients; every part's own state afterwards."""
-    modes = [(part, part.training) for part in model.modules()]
+    modes = [(part, part.training) for part in model.modules() if hasattr(part, "training")]  # a frozen script has none
     wanted = [(weight, weight.requires_grad) for weight in model.parameters()] if frozen else []
     try:
         for part, training in modes:
@@ -137,19 +210,44 @@ def predict(model: nn.Module, x: StoredImages, *, batch_size: int = BATCH) -> Lo
         x: Images in [0, 1] or uint8; converted and moved to the network's device and dtype batch by batch.
         batch_size: Images per forward pass.
 
+    Returns:
+        In single precision at least, whatever the network computes in.
+
     Raises:
         TypeError: The model is no `nn.Module`, `x` no tensor, or the output no logits.
-        ValueError: `x` holds no image, `batch_size` is below 1, or an answer is not a finite number.
+        ValueError: `x` holds no image or values outside [0, 1], `batch_size` is below 1, or an answer is not a finite
+            number.
     """
-    check_network(model)
-    if not isinstance(x, Tensor):
-        raise TypeError(f"predict needs images [N, C, H, W] as a tensor; got {type(x).__name__} (of a set: data.x)")
-    if not len(x) or batch_size < 1:
-        raise ValueError(f"predict needs at least one image per batch; got {len(x)} in batches of {batch_size}")
-    weights = placement(model)
+    weights = placement(check_network(model))
+    logits: list[Tensor] = []
     with evaluating(model):
-        logits = torch.cat([logits_of(model(place(part, weights))).cpu() for part in x.split(batch_size)])
-    return check_finite(logits)
+        for part in batches_of(x, batch_size):
+            logits.append(single(logits_of(model(place(part, weights)))).cpu())
+            if len(logits[-1]) != len(part):
+                raise ValueError(f"the network gives {len(logits[-1])} answers to {len(part)} images")
+    return check_finite(torch.cat(logits))
+
+
+def batches_of(x: StoredImages, batch_size: int) -> Iterator[StoredImages]:
+    """Images, a batch at a time, each checked before it is handed on.
+
+    Raises:
+        TypeError: `x` is no tensor, or `batch_size` no whole number.
+        ValueError: There is no image, an image is not in [0, 1], or `batch_size` is below 1.
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"need images [N, C, H, W] as a tensor; got {type(x).__name__} (of a set: data.x)")
+    if not isinstance(batch_size, int):
+        raise TypeError(f"batch_size must be a whole number; got {batch_size!r}")
+    if not len(x) or batch_size < 1:
+        raise ValueError(f"need at least one image per batch; got {len(x)} in batches of {batch_size}")
+    for part in x.split(batch_size):
+        yield check_stored(part)
+
+
+def single(x: Tensor) -> Tensor:
+    """Half precision as single; single and double as they are."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def check_network(model: Any) -> nn.Module:
@@ -180,6 +278,7 @@ def correct(model: nn.Module, data: ImageSet, *, batch_size: int = BATCH) -> Pro
     """How often the network's top class is the label in `data`.
 
     Raises:
+        TypeError: `data` is no `ImageSet`.
         ValueError: The network has another number of outputs than `data` has classes.
     """
     if not isinstance(data, ImageSet):

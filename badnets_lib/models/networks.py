@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -73,16 +74,35 @@ class SmallCNN(nn.Sequential):
                 fc2=nn.Linear(4 * width, classes),
             )
         )
-        self._spec = {"name": "SmallCNN", "channels": channels, "classes": classes, "width": width}
 
     @property
     def spec(self) -> dict[str, Any]:
         """Name and settings, JSON-ready."""
-        return dict(self._spec)
+        first, last = self.get_submodule("conv1"), self.get_submodule("fc2")
+        return {
+            "name": "SmallCNN",
+            "channels": first.in_channels,
+            "classes": last.out_features,
+            "width": first.out_channels,
+        }
 
 
-EVERY: tuple[type[PaperCNN] | type[SmallCNN], ...] = (PaperCNN, SmallCNN)
-"""All networks that a checkpoint can name; a new one is added here."""
+BOOK: dict[str, type[PaperCNN] | type[SmallCNN]] = {"PaperCNN": PaperCNN, "SmallCNN": SmallCNN}
+"""The networks that a spec can name. Any other is built by whoever loads its weights: see `provenance.load_model`."""
+
+
+def spec_of(model: nn.Module) -> dict[str, Any] | None:
+    """The spec that rebuilds a network, if it is one of the book's and nobody has put other layers into it."""
+    if not isinstance(model, PaperCNN | SmallCNN) or type(model) not in BOOK.values():
+        return None
+    try:
+        with torch.device("meta"):
+            again = build(model.spec).state_dict()
+    except (AttributeError, ValueError):
+        return None
+    state = model.state_dict()
+    same = state.keys() == again.keys() and all(state[name].shape == again[name].shape for name in again)
+    return model.spec if same else None
 
 
 def build(spec: dict[str, Any]) -> nn.Module:
@@ -93,11 +113,10 @@ def build(spec: dict[str, Any]) -> nn.Module:
     """
     settings = dict(spec)
     name = settings.pop("name", None)
-    cls = {cls.__name__: cls for cls in EVERY}.get(str(name))
-    if cls is None:
-        raise ValueError(f"unknown network {name!r}; known: {', '.join(cls.__name__ for cls in EVERY)}")
+    if name not in BOOK:
+        raise ValueError(f"unknown network {name!r}; known: {', '.join(BOOK)}")
     try:
-        return cls(**settings)
+        return BOOK[name](**settings)
     except TypeError as error:
         raise ValueError(f"settings {settings} do not fit {name}: {error}") from error
 

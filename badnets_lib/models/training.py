@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat, SupportsIndex
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from ..counts import Proportion
 from ..data.images import Images, ImageSet, Labels
 from ..files import tensors_hash
 from ._saved_run import SavedRun
-from .inference import check_outputs, correct, logits_of, place, placement
+from .inference import check_outputs, correct, evaluating, fast_layout, logits_of, place, placement, single
 from .networks import SmallCNN
 
 NetworkSource = nn.Module | Callable[[], nn.Module]
@@ -68,6 +69,7 @@ class TrainConfig:
         device: "auto" (a GPU if there is one) or a torch device.
 
     Raises:
+        TypeError: A setting is no number, or no whole one where it must be.
         ValueError: A setting is out of range.
     """
 
@@ -79,6 +81,14 @@ class TrainConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "seed"):
+            value = getattr(self, name)
+            if not isinstance(value, SupportsIndex):
+                raise TypeError(f"{name} must be a whole number; got {value!r}")
+            object.__setattr__(self, name, index(value))
+        for name in ("lr", "weight_decay"):
+            if not isinstance(getattr(self, name), SupportsFloat):
+                raise TypeError(f"{name} must be a number; got {getattr(self, name)!r}")
         if self.epochs < 1 or self.batch_size < 2:
             raise ValueError(f"epochs must be at least 1, batch_size at least 2; got {self.epochs}, {self.batch_size}")
         if not (self.lr > 0 and self.weight_decay >= 0):
@@ -124,7 +134,7 @@ class Trained:
 
 def classification(network: nn.Module, x: Images, y: Labels) -> Tensor:
     """The usual loss: mean cross-entropy of the network's answers."""
-    return cross_entropy(logits_of(network(x)), y)
+    return cross_entropy(single(logits_of(network(x))), y)
 
 
 def train(
@@ -157,8 +167,9 @@ def train(
 
     Raises:
         TypeError: The data are no `ImageSet`, or the model is neither a network nor a function that makes one.
-        ValueError: No data, the network has another number of outputs than there are classes, `resume` holds the
-            state of another run, or it is asked for with a loss of one's own, which no file can tell from another.
+        ValueError: No data; the network has another number of outputs than there are classes, nothing to learn with,
+            or weights that cannot be trained (scripted, half precision); `resume` holds the state of another run, or
+            is asked for with a loss of one's own, which no file can tell from another.
         FloatingPointError: The loss stopped being a number.
     """
     config = config or TrainConfig()
@@ -171,15 +182,16 @@ def train(
     started = time.perf_counter()
     device = pick_device(config.device)
     with seeded(config.seed, device):
-        network = channels_last(starting_network(model, data).to(device))
-        _check_fits(network, data)
+        network = starting_network(model, data).to(device)
+        check_trainable(network, data)
+        layout = fast_layout(network, data.x[:2])
         saved = SavedRun(Path(resume), _identity(network, data, config, watch or {})) if resume is not None else None
         weights = placement(network)
-        y = data.y.to(device).long()
         x = data.x.to(device)
+        y = data.y.to(device).long()
 
         def batch_loss(batch: Tensor) -> Tensor:
-            images = place(x[batch], weights).contiguous(memory_format=torch.channels_last)
+            images = place(x[batch], weights).contiguous(memory_format=layout)
             return loss(network, images, y[batch])
 
         history = saved.history(Epoch.from_row) if saved else []
@@ -219,7 +231,8 @@ def run_epochs(
         FloatingPointError: The loss stopped being a number.
     """
     steps = len(batches(torch.arange(count), config.batch_size)) * config.epochs
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    learning = [weight for weight in network.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(learning, lr=config.lr, weight_decay=config.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps)
     done = saved.restore(network, optimizer, schedule) if saved else 0
     for epoch in track(range(done, config.epochs), label):
@@ -238,35 +251,45 @@ def run_epochs(
         yield mean
 
 
-def channels_last(model: nn.Module) -> nn.Module:
-    """The same network, its weights laid out so that convolutions of small images need no repacking: `make bench`."""
-    laid_out: nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
-    return laid_out
-
-
 def starting_network(model: NetworkSource | None, data: ImageSet) -> nn.Module:
     """The network that `train` begins with: a copy of a given one, or a fresh one from the global generator.
 
+    A function's network is copied too: one that hands out the same network again and again must not have it trained.
+
     Raises:
-        TypeError: `model` is neither a network nor a function that makes one.
+        TypeError: `model` is neither a network nor a function that makes one, or the network cannot be copied.
     """
-    if isinstance(model, nn.Module):
-        return copy.deepcopy(model)
     if model is None:
         return SmallCNN(channels=data.x.shape[1], classes=len(data.classes))
-    made = model() if callable(model) else model
+    made = model() if callable(model) and not isinstance(model, nn.Module) else model
     if not isinstance(made, nn.Module):
         raise TypeError(f"model must be a network or a function that makes one; got {model!r}")
-    return copy.deepcopy(made)  # a function that hands out one network again and again must not have it trained twice
+    placement(made)  # weights without values cannot be copied to any device
+    try:
+        return copy.deepcopy(made)
+    except RuntimeError as error:
+        raise TypeError(f"{type(made).__name__} cannot be copied, and training works on a copy: {error}") from error
 
 
-def _check_fits(network: nn.Module, data: ImageSet) -> None:
-    """Raise before any training if the network cannot tell these classes apart."""
-    was_training = network.training
-    network.eval()
-    with torch.no_grad():
+def check_trainable(network: nn.Module, data: ImageSet) -> None:
+    """Raise before any training if the network cannot learn, or cannot tell these classes apart.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    name = type(network).__name__
+    if isinstance(network, torch.jit.ScriptModule):
+        raise ValueError(f"a scripted network cannot be trained; got {name}: pass the module that it was made from")
+    learning = [weight for weight in network.parameters() if weight.requires_grad]
+    if not learning:
+        raise ValueError(f"{name} has no weight that learns: it has none, or all are frozen (requires_grad=False)")
+    if any(weight.dtype == torch.float16 for weight in learning):
+        raise ValueError(
+            f"{name} has weights in float16, in which the squares that AdamW keeps vanish; train it in float32 or "
+            "bfloat16: model.float()"
+        )
+    with torch.no_grad(), evaluating(network):
         check_outputs(logits_of(network(place(data.x[:2], placement(network)))), len(data.classes))
-    network.train(was_training)
 
 
 @contextmanager

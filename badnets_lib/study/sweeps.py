@@ -1,58 +1,55 @@
-"""Many experiments from one function: a grid of keyword cells, one row kept per cell as soon as it is done.
-
-Cells run through joblib: on every core of this machine by default, and unchanged on a cluster inside
-`joblib.parallel_config("dask")` or `("ray")`. The process that called writes the rows, so workers need
-the library but no shared folder.
-"""
+"""Many experiments from one function: a grid of keyword cells, one row kept per cell as soon as it is done."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 import json
-import platform
-import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, Literal
 
 from .._progress import track
 from ..files import write_atomically
-from ..models.training import pick_device
+from ._code import Experiment as Experiment, check_experiment, code_of, identity
+from ._rows import Cell as Cell, Outcome as Outcome, Row as Row, canonical, check_cells, keep, kept
+from ._workers import Trouble, finished
 
-Cell = dict[str, Any]
-Outcome = dict[str, Any]
-Experiment = Callable[..., Outcome]
-
-
-class SweepError(RuntimeError):
-    """Some cells failed. The rows of all others are kept; the next call tries only the failed ones."""
+Reuse = Literal["same", "any"]
+"""Which rows to take: those that the present code made, or any."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One finished cell.
+class Failure:
+    """A cell without a row.
 
     Attributes:
         cell: The keywords of the call.
-        outcome: What the experiment returned; counts are lists [hits, trials].
-        run: How it ran: seconds, threads, device, versions of torch and of this library, date.
+        reason: Why, in one line.
+        path: File with the whole traceback.
     """
 
     cell: Cell
-    outcome: Outcome
-    run: dict[str, Any]
+    reason: str
+    path: Path
 
-    def __post_init__(self) -> None:
-        both = sorted(set(self.cell) & set(self.outcome))
-        if both:
-            raise ValueError(f"an outcome may not repeat a keyword of its cell; both hold {', '.join(both)}")
+    def __str__(self) -> str:
+        return f"{self.cell}: {self.reason} (see {self.path})"
+
+
+class SweepError(RuntimeError):
+    """Some cells failed. The rows of all others are kept; the next call tries only the failed ones.
+
+    Attributes:
+        failures: Every failed cell.
+    """
+
+    def __init__(self, failures: Sequence[Failure], cells: int) -> None:
+        self.failures = tuple(failures)
+        lines = "\n  ".join(map(str, failures))
+        super().__init__(f"{len(failures)} of {cells} cells failed; the rows of the others are kept:\n  {lines}")
 
 
 @dataclass(frozen=True)
@@ -79,134 +76,108 @@ class Sweep:
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
             raise ValueError(f"a sweep's name may hold letters, digits and underscores; got {self.name!r}")
-        _check_cells(self.cells)
+        check_cells(self.cells)
 
 
 def grid(**axes: Iterable[Any]) -> list[Cell]:
     """Every combination of the given axes, the last one running fastest.
 
+    Raises:
+        TypeError: An axis is a single value, or a text, which would fall into its letters.
+
     Example:
         >>> grid(fraction=(0.01, 0.1), seed=(0, 1))[1]
         {'fraction': 0.01, 'seed': 1}
     """
+    for name, values in axes.items():
+        if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+            raise TypeError(f"the axis {name} needs several values, such as {name}=({values!r},); got {values!r}")
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
 def sweep(
-    run: Experiment, cells: Sequence[Cell], folder: Path | str, *, jobs: int = -1, label: str = "sweep"
+    run: Experiment,
+    cells: Sequence[Cell],
+    folder: Path | str,
+    *,
+    jobs: int = -1,
+    label: str = "sweep",
+    reuse: Reuse = "same",
 ) -> list[Row]:
     """Call `run(**cell)` for every cell that `folder` holds no row of; return all rows in the cells' order.
 
-    Each row is written, whole or not at all, as its cell finishes: a killed sweep goes on where it
-    was. A row that is damaged or belongs to another experiment is run again, with a warning.
-    A row does not know whether the code behind `run` has changed since: clear the folder then.
+    Each row is written, whole or not at all, as its cell finishes: a killed sweep goes on where it was. A cell that
+    fails, or whose process dies, costs nobody else: its traceback is kept in a file beside the rows.
+
+    A row knows the code that made it, the function's own source and the library's files (but not other modules that
+    the function calls). If that has changed since, the cell runs again; so it does if its row is damaged.
 
     Args:
-        run: A function at the top level of a module, so that workers can import it. It runs on one
-            thread: small networks train more of them at once that way.
+        run: A function written with `def` that uses no values of a function around it. It runs on one thread:
+            small networks train more of them at once that way.
         cells: Keywords of each call, JSON-ready and all different.
         folder: Where the rows are kept, one file each.
-        jobs: Cells at a time, as joblib counts: -1 for every core (or every worker of a cluster),
-            1 for this process alone, which is right for one GPU.
+        jobs: Processes at a time: -1 for one a core, -2 for all cores but one, and so on. 1 runs the cells in this
+            process, which is right for one GPU; there, a cell that dies takes this process with it.
         label: Name on the progress bar, which also estimates the time that remains.
+        reuse: "same" takes rows that the present code made, "any" takes them whatever made them.
 
     Raises:
-        ValueError: Two cells are equal, or a cell is not JSON-ready.
-        SweepError: Some cells failed; the message tells which, and why the first one did.
-    """
-    from joblib import Parallel, delayed
+        TypeError: The rows of `run` could not be told from another function's.
+        ValueError: Two cells are equal, a cell is not JSON-ready, or `jobs` is 0.
+        SweepError: Some cells failed; the message names each, why, and the file with its traceback.
 
-    _check_cells(cells)
+    Warns:
+        UserWarning: Rows are damaged, or were made by other code, and run again.
+    """
+    check_experiment(run)
+    check_cells(cells)
+    code = code_of(run)
     paths = [Path(folder) / f"{_key(run, cell)}.json" for cell in cells]
-    rows: dict[int, Row] = {}
-    for place, (path, cell) in enumerate(zip(paths, cells, strict=True)):
-        known = _kept(path, cell)
-        if known:
-            rows[place] = known
-    todo = [place for place in range(len(cells)) if place not in rows]
-    failed: list[str] = []
-    tasks = (delayed(_attempt)(run, place, cells[place]) for place in todo)
-    done = Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
-    for place, row in track(done, label, total=len(todo)):
-        if isinstance(row, str):
-            failed.append(f"{cells[place]}: {row}")
+    rows = _usable(paths, cells, code, reuse)
+    todo = {place: cell for place, cell in enumerate(cells) if place not in rows}
+    failures: list[Failure] = []
+    for place, result in track(finished(run, todo, code, jobs), label, total=len(todo)):
+        notes = paths[place].with_suffix(".error.txt")
+        if isinstance(result, Trouble):
+            write_atomically(notes, f"{json.dumps(cells[place])}\n\n{result.details}")
+            failures.append(Failure(cells[place], result.reason, notes))
         else:
-            _keep(paths[place], row)
-            rows[place] = row
-    if failed:
-        raise SweepError(f"{len(failed)} of {len(cells)} cells failed; the first is {failed[0]}")
+            keep(paths[place], result)
+            notes.unlink(missing_ok=True)
+            rows[place] = result
+    if failures:
+        raise SweepError(failures, len(cells))
     return [rows[place] for place in range(len(cells))]
 
 
-def _attempt(run: Experiment, place: int, cell: Cell) -> tuple[int, Row | str]:
-    """Run one cell on one thread, wherever joblib sent it; an error comes back as text."""
-    threads, started = torch.get_num_threads(), time.perf_counter()
-    torch.set_num_threads(1)
-    try:
-        outcome = run(**cell)
-        return place, _row(cell, outcome, time.perf_counter() - started)
-    except Exception as error:  # a failed cell must not cost the others
-        return place, f"{type(error).__name__}: {error}"
-    finally:
-        torch.set_num_threads(threads)
+def _usable(paths: Sequence[Path], cells: Sequence[Cell], code: dict[str, str], reuse: Reuse) -> dict[int, Row]:
+    """The rows that are there, whole and made by this code, by their cell's number."""
+    rows: dict[int, Row] = {}
+    changed: list[str] = []
+    for place, (path, cell) in enumerate(zip(paths, cells, strict=True)):
+        row = kept(path, cell)
+        if row is None:
+            continue
+        if reuse == "any" or row.run.get("code") == code:
+            rows[place] = row
+        else:
+            changed.append(_difference(row.run.get("code"), code))
+    if changed:
+        why = ", ".join(sorted(set(changed)))
+        warnings.warn(
+            f"{len(changed)} of {len(cells)} cells run again, because other code made their rows: {why} "
+            "(reuse='any' would take them)",
+            stacklevel=3,
+        )
+    return rows
 
 
-def _row(cell: Cell, outcome: Outcome, seconds: float) -> Row:
-    return Row(cell, json.loads(json.dumps(outcome)), _circumstances(round(seconds, 2)))
-
-
-def _circumstances(seconds: float) -> dict[str, Any]:
-    return {
-        "seconds": seconds,
-        "threads": torch.get_num_threads(),
-        "device": pick_device().type,
-        "machine": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "badnets_lib": version("badnets_lib"),
-        "date": date.today().isoformat(),
-    }
-
-
-def _check_cells(cells: Sequence[Cell]) -> None:
-    try:
-        texts = [_canonical(cell) for cell in cells]
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"a cell holds something that JSON cannot: {error}") from error
-    twice = next((text for text in texts if texts.count(text) > 1), None) if len(set(texts)) < len(texts) else None
-    if twice:
-        raise ValueError(f"every cell may stand once; {twice} stands {texts.count(twice)} times")
-
-
-def _canonical(data: Any) -> str:
-    return json.dumps(data, sort_keys=True, allow_nan=False)
+def _difference(before: dict[str, str] | None, now: dict[str, str]) -> str:
+    if before is None:
+        return "it is not recorded which"
+    return "another version of the function" if before["function"] != now["function"] else "another library"
 
 
 def _key(run: Experiment, cell: Cell) -> str:
-    return hashlib.sha256(f"{run.__module__}.{run.__qualname__} {_canonical(cell)}".encode()).hexdigest()[:16]
-
-
-def _seal(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _keep(path: Path, row: Row) -> None:
-    content = {"cell": row.cell, "outcome": row.outcome, "run": row.run}
-    write_atomically(path, json.dumps(content | {"sha256": _seal(content)}, indent=1))
-
-
-def _kept(path: Path, cell: Cell) -> Row | None:
-    """The row that `path` holds, if it is whole and answers this cell."""
-    try:
-        content = json.loads(path.read_bytes())
-        seal = content.pop("sha256")
-        if seal != _seal(content):
-            raise ValueError("its content does not match its SHA-256")
-        if _canonical(content["cell"]) != _canonical(cell):
-            raise ValueError(f"it answers {content['cell']}")
-        return Row(**content)
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        warnings.warn(f"{path} is not a usable row ({error}); {cell} runs again", stacklevel=3)
-        return None
+    return hashlib.sha256(f"{identity(run)} {canonical(cell)}".encode()).hexdigest()[:16]

@@ -82,7 +82,7 @@ def stamp(trigger: Trigger, x: StoredImages) -> StoredImages:
         return x.clone()
     check_repeats(trigger, x[:2])
     out = torch.empty_like(x)
-    for part, place in zip(x.split(CHUNK), out.split(CHUNK), strict=True):
+    for part, place in zip(torch.split(x, CHUNK), torch.split(out, CHUNK), strict=True):
         place.copy_(stored_like(stamped_once(trigger, to_unit(part)), x))
     return out
 

@@ -62,9 +62,10 @@ badnets.define("book", [], () => {
     }
   }
 
-  /** Docutils gives bibliography entries a role that ARIA has withdrawn. */
+  /** Docutils gives bibliography entries a role that ARIA has withdrawn; the folds of the theme have no name. */
   function mendRoles(root) {
     for (const entry of root.querySelectorAll('[role="doc-biblioentry"]')) entry.setAttribute("role", "listitem");
+    for (const fold of document.querySelectorAll("summary:has(> .toctree-toggle)")) fold.ariaLabel = "Pages below";
   }
 
   function start() {

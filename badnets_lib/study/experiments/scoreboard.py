@@ -17,9 +17,9 @@ from ...defenses import (
     CutMix,
     DataFilter,
     DeepKNN,
+    FilterAndRetrain,
     FinePruning,
     FineTuning,
-    Rates,
     Removal,
     RobustTraining,
     SpectralSignatures,
@@ -28,7 +28,7 @@ from ...defenses import (
 )
 from ...defenses.strip import FittedStrip
 from ...models.inference import predict
-from ...models.training import TrainConfig, train
+from ...models.training import TrainConfig
 from ..sweeps import Sweep, grid
 from .cases import ATTACKS, Case, prepare
 from .detection import VOTERS, rates
@@ -97,10 +97,10 @@ def timed(play: Callable[[Case], Counts], case: Case) -> Counts:
 
 
 def filter_and_retrain(data_filter: DataFilter, seed: int, case: Case) -> Counts:
-    """Judge the training set, and train a fresh network on what is left."""
-    flags = data_filter(case.model, case.data)
-    left = train(flags.drop_from(case.data), TrainConfig(seed=seed), label="after the filter").model
-    return rates(flags.rates(case.poisoned)) | case.score(left).pairs()
+    """Judge the training set with the network that was trained on it, and train a fresh one on what is left."""
+    repair = FilterAndRetrain(data_filter).retrain(case.model, case.data, TrainConfig(seed=seed))
+    flags = repair.history[0]["flags"]
+    return rates(flags.rates(case.poisoned)) | case.score(repair.model).pairs()
 
 
 def resist(training: RobustTraining, seed: int, case: Case) -> Counts:
@@ -116,10 +116,8 @@ def remove(removal: Removal, case: Case) -> Counts:
 def cleanse(case: Case) -> Counts:
     """Scan the network, and unlearn what was found. What it may catch are targets; what it may accuse, other labels."""
     repair = Unlearning()(case.model, case.holding)
-    labels = torch.arange(len(case.test.classes))
-    found = repair.history[0]["flagged"]
-    flagged, targets = (torch.isin(labels, torch.tensor([*each])) for each in (found, case.targets))
-    return rates(Rates.compare(flagged, targets)) | case.score(repair.model).pairs()
+    scan = repair.history[0]["scan"]
+    return rates(scan.rates(case.targets)) | case.score(repair.model).pairs()
 
 
 def screen(case: Case) -> Counts:

@@ -227,7 +227,7 @@ def transferred_on(*, seed: int, kind: str, place: str, k: int) -> dict[str, Any
     new_train, new_test = load("signs_b")
     channels = backdoor_channels(model, old.x, trigger_for(TRANSFER_STICKERS[place], place)(old.x))
     config = replace(HEAD_SETTINGS, seed=seed)
-    victim = transferred(strengthened(model, channels, k), new_train[:NEW_IMAGES], config).model
+    victim = transferred(strengthened(model, channels, k, old.x), new_train[:NEW_IMAGES], config).model
     return _groups(victim, new_test, "clean") | _groups(victim, _stamped_new(place), "triggered")
 
 

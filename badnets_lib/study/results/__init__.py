@@ -1,162 +1,36 @@
 """The measured results the book quotes: rows of finished sweeps with the record of how they came about.
 
 The files lie beside this module, so that a page, a notebook on another machine and a test all read the
-same numbers. `make results` writes them.
+same numbers. `make results` writes them. The format is read and written here and nowhere else: a table with
+one line a row, so that a change shows as the rows it changed.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import reduce
-from operator import add
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...counts import Proportion
+from ... import _codec
+from ...files import write_atomically
+from ..sweeps import Row, Sweep
+from ._origin import UNKNOWN as UNKNOWN, Origin as Origin
+from ._table import Results as Results, spread as spread
 
 FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
-class Origin:
-    """Where the rows of a result come from; prints as one paragraph.
-
-    Attributes:
-        command: What makes the file again.
-        dates: First and last day of the runs.
-        data: Name and fingerprints (train, test) of every data set.
-        versions: Sets of versions the rows were made with.
-        hardware: Machines, devices and threads.
-        seconds: Sum of the cells' seconds.
-    """
-
-    command: str
-    dates: tuple[str, ...]
-    data: dict[str, tuple[str, ...]]
-    versions: tuple[str, ...]
-    hardware: tuple[str, ...]
-    seconds: float
-
-    def __str__(self) -> str:
-        sets = "; ".join(f"{name} (train {marks[0]}, test {marks[1]})" for name, marks in self.data.items())
-        return (
-            f"made by `{self.command}` on {' to '.join(self.dates)} from {sets or 'data drawn by the seed'}; "
-            f"{'; '.join(self.versions)}; {'; '.join(self.hardware)}; "
-            f"{self.seconds / 60:.0f} minutes of computing"
-        )
-
-
-@dataclass(frozen=True)
-class Results:
-    """A table of finished experiments.
-
-    Attributes:
-        name: Name of the sweep.
-        axes: Keywords of the cells, in order.
-        rows: One plain dictionary a cell: its keywords, then what was measured, then `seconds`.
-            Counts are lists [hits, trials].
-        origin: Where they come from.
-    """
+class _File:
+    """What a result file holds; an entry that a row does not have is null."""
 
     name: str
+    origin: Origin
     axes: tuple[str, ...]
-    rows: tuple[dict[str, Any], ...] = field(repr=False)
-    origin: Origin = field(repr=False)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def where(self, **wanted: Any) -> Results:
-        """The rows whose keywords have the given values.
-
-        Raises:
-            ValueError: There is no such keyword, or no such row.
-        """
-        strangers = sorted(set(wanted) - set(self.axes))
-        if strangers:
-            raise ValueError(f"{self.name} has no axis {', '.join(strangers)}; it has {', '.join(self.axes)}")
-        rows = tuple(row for row in self.rows if all(row.get(axis) == value for axis, value in wanted.items()))
-        if not rows:
-            raise ValueError(f"{self.name} has no row with {wanted}")
-        return replace(self, rows=rows)
-
-    def unfold(self, measure: str, axis: str) -> Results:
-        """One row for every entry of a measure that is a dictionary: its key becomes an axis, what it holds measures.
-
-        What else a row holds is kept, unless an entry holds something of the same name.
-
-        Raises:
-            ValueError: Some row has no dictionary of that name.
-        """
-        for row in self.rows:
-            if not isinstance(row.get(measure), dict):
-                raise ValueError(f"{self.name}: {measure!r} is no dictionary in {row}")
-        rows = tuple(
-            {name: value for name, value in row.items() if name != measure} | {axis: key} | entry
-            for row in self.rows
-            for key, entry in row[measure].items()
-        )
-        return replace(self, axes=(*self.axes, axis), rows=rows)
-
-    def groups(self, *axes: str) -> dict[tuple[Any, ...], Results]:
-        """The rows by their values of some axes, in the order in which these first occur.
-
-        Raises:
-            ValueError: There is no such axis.
-        """
-        strangers = sorted(set(axes) - set(self.axes))
-        if strangers:
-            raise ValueError(f"{self.name} has no axis {', '.join(strangers)}; it has {', '.join(self.axes)}")
-        found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-        for row in self.rows:
-            found.setdefault(tuple(row.get(axis) for axis in axes), []).append(row)
-        return {key: replace(self, rows=tuple(rows)) for key, rows in found.items()}
-
-    def values(self, axis: str) -> list[Any]:
-        """The values of one keyword, each once, in the order of the rows."""
-        return list(dict.fromkeys(row[axis] for row in self.rows if axis in row))
-
-    def counts(self, measure: str) -> list[Proportion]:
-        """One count per row.
-
-        Raises:
-            ValueError: Some row has no count of that name.
-        """
-        for row in self.rows:
-            if not (isinstance(row.get(measure), list) and len(row[measure]) == 2):
-                raise ValueError(f"{self.name}: {measure!r} is no count [hits, trials] in {row}")
-        return [Proportion(*row[measure]) for row in self.rows]
-
-    def count(self, measure: str) -> Proportion:
-        """All rows' counts added up. Its interval treats all trials as independent: see `spread`."""
-        return reduce(add, self.counts(measure))
-
-    def spread(self, measure: str, confidence: float = 0.95) -> tuple[float, float, float]:
-        """(mean, low, high) of a share over the rows, one row a seed: Student's interval, kept in [0, 1].
-
-        This is the interval to show when seeds differ more than sampling the test set would explain.
-        """
-        return spread([count.value for count in self.counts(measure)], confidence)
-
-
-def spread(shares: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
-    """(mean, low, high) of shares in [0, 1]: Student's t interval of the mean, kept in [0, 1].
-
-    Raises:
-        ValueError: Fewer than two shares say nothing of a spread.
-    """
-    if len(shares) < 2:
-        raise ValueError(f"a spread needs at least 2 shares; got {len(shares)}")
-    import numpy as np
-    from scipy import stats
-
-    mean, error = float(np.mean(shares)), float(stats.sem(shares))
-    if error == 0:
-        return mean, mean, mean
-    low, high = stats.t.interval(confidence, len(shares) - 1, mean, error)
-    return mean, max(0.0, float(low)), min(1.0, float(high))
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
 
 
 def names() -> list[str]:
@@ -168,16 +42,67 @@ def load(name: str, folder: Path | str = FOLDER) -> Results:
     """Read one result.
 
     Raises:
-        ValueError: There is no result of that name.
+        ValueError: There is no result of that name, or its file holds something else.
     """
     path = Path(folder) / f"{name}.json"
     if not path.is_file():
         raise ValueError(f"no result {name!r}; there are {', '.join(names())}")
-    content = json.loads(path.read_text(encoding="utf-8"))
-    origin: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content["origin"].items()}
-    origin["data"] = {name: tuple(marks) for name, marks in origin["data"].items()}
-    columns = content["columns"]
+    file = _codec.from_json(_File, path.read_text(encoding="utf-8"), f"a result file ({path})")
     rows = tuple(
-        {key: value for key, value in zip(columns, row, strict=True) if value is not None} for row in content["rows"]
+        {key: value for key, value in zip(file.columns, row, strict=True) if value is not None} for row in file.rows
     )
-    return Results(content["name"], tuple(content["axes"]), rows, Origin(**origin))
+    return Results(file.name, file.axes, rows, file.origin)
+
+
+def table_of(made: Sweep, rows: Sequence[Row]) -> Results:
+    """The rows of a finished sweep as a result, with their origin."""
+    entries = tuple(row.cell | row.outcome | {"seconds": row.run["seconds"]} for row in rows)
+    axes = dict.fromkeys(key for row in rows for key in row.cell)
+    return Results(made.name, tuple(axes), entries, Origin.of(made, rows))
+
+
+def save(table: Results, folder: Path | str = FOLDER) -> Path:
+    """Write a result to its file, whole or not at all."""
+    measured = (key for row in table.rows for key in row if key != "seconds")
+    columns = (*dict.fromkeys((*table.axes, *measured)), "seconds")
+    rows = tuple(tuple(row.get(column) for column in columns) for row in table.rows)
+    plain = _codec.to_plain(_File(table.name, table.origin, table.axes, columns, rows))
+    lines = ",\n  ".join(json.dumps(row, allow_nan=False) for row in plain.pop("rows"))
+    head = json.dumps(plain, indent=1)
+    return write_atomically(Path(folder) / f"{table.name}.json", f'{head[:-2]},\n "rows": [\n  {lines}\n ]\n}}\n')
+
+
+def with_rows(table: Results, newer: Results) -> Results:
+    """A result with some of its rows measured anew, in their old places.
+
+    Args:
+        table: All rows.
+        newer: Rows of the same sweep; each takes the place of the one with the same keywords.
+
+    Raises:
+        ValueError: A newer row has no place in the table.
+    """
+    places = {_cell(table, row): place for place, row in enumerate(table.rows)}
+    rows = list(table.rows)
+    for row in newer.rows:
+        if _cell(table, row) not in places:
+            raise ValueError(f"{table.name} has no row with the keywords of {row}")
+        rows[places[_cell(table, row)]] = row
+    old, new = table.origin, newer.origin
+    origin = replace(
+        new,
+        dates=tuple(dict.fromkeys((min(old.dates + new.dates), max(old.dates + new.dates)))),
+        code=_both(old.code, new.code),
+        versions=_both(old.versions, new.versions),
+        hardware=_both(old.hardware, new.hardware),
+        seconds=round(sum(row["seconds"] for row in rows), 1),
+    )
+    return replace(table, rows=tuple(rows), origin=origin)
+
+
+def _cell(table: Results, row: dict[str, Any]) -> str:
+    return json.dumps({axis: row[axis] for axis in table.axes if axis in row}, sort_keys=True)
+
+
+def _both(some: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted({*some, *others}))
