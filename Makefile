@@ -48,6 +48,7 @@ lint: $(FULL) ## check style, types and layers only
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/scripts.py
 
 results: $(FULL) ## run the experiments behind badnets_lib/study/results again (hours; ONLY="poison_curve" for some)
 	$(BIN)/python tools/results.py run $(ONLY)
