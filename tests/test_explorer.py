@@ -34,7 +34,7 @@ def measure(*, fraction, seed, size=4, opacity=1.0):
 def finished(name, **axes):
     """The result of a sweep over all combinations, as `results.load` gives it."""
     rows = tuple(cell | measure(**cell) | {"seconds": 0.1} for cell in grid(**axes))
-    return Results(name, tuple(axes), rows, Origin("make", (), {}, (), (), 0.0))
+    return Results(name, tuple(axes), rows, Origin("make", (), {}, (), (), (), 0.0))
 
 
 @pytest.fixture(scope="module")
