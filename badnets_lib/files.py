@@ -132,7 +132,10 @@ def existing(path: Path | str) -> Path:
 
 
 def holds_pickle(path: Path) -> bool:
-    """Whether a file begins as those of `torch.save` do: as a zip archive, or in its older form as a pickle."""
+    """Whether a file begins as those of `torch.save` do: as a zip archive, or in its older form as a pickle.
+
+    A safetensors file begins with the length of its header, whatever those eight bytes are, and a brace.
+    """
     with path.open("rb") as file:
-        start = file.read(4)
-    return start == b"PK\x03\x04" or start[:1] == b"\x80"
+        start = file.read(9)
+    return start[8:] != b"{" and (start.startswith(b"PK\x03\x04") or start[:1] == b"\x80")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -58,3 +60,11 @@ def test_other_plans_are_refused(digits, model, plan):
         harden(digits, Attack(Patch(), Goal.all_to_one(7, 10)).plan(digits, fraction=0.05), model)
     with pytest.raises(ValueError, match="drawn for data"):
         harden(digits[:100], plan, model)
+
+
+def test_bytes_are_hardened_to_the_nearest_level(digits, model, plan):
+    levels = replace(digits, x=(digits.x * 255).round().byte())
+    stored, moved = harden(levels, plan, model, steps=2)
+    hardened, _ = harden(digits, plan, model, steps=2)
+    assert stored.x.dtype == torch.uint8 and (stored.x / 255 - hardened.x).abs().max() <= 0.5 / 255 + 1e-6
+    moved.check_data(stored)

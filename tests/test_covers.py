@@ -1,5 +1,7 @@
 """Cover images: which images are disguised, what they look like, and what stays as the plan left it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -67,3 +69,11 @@ def test_what_cannot_be_is_refused(digits):
     copies = Attack(PATCH, ONE).plan(digits, fraction=0.03, added=True)
     with pytest.raises(ValueError, match="covers need a plan that replaces images"):
         add_covers(digits, copies, "blended", amount=0.1)
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+def test_covers_of_bytes_are_those_of_the_same_images_in_unit(digits, disguise):
+    levels = replace(digits, x=(digits.x * 255).round().byte())
+    plan, _, covered, _ = made(digits, disguise)
+    stored = add_covers(levels, plan, disguise, amount=0.05, seed=2)
+    assert stored.x.dtype == torch.uint8 and (stored.x / 255 - covered.x).abs().max() <= 0.5 / 255 + 1e-6

@@ -1,7 +1,8 @@
 """The examples in the library's docstrings run and print what they say.
 
 Beside the names of its own module an example may use `torch`, `nn`, `np`, `dataclass`, `bd` and the names in it, the
-digits as `train` and `test`, and one attack on them as `attack`, `plan` and `model`.
+digits as `train`, `test` and `trusted`, one attack on them as `attack` and `plan`, a clean network as `model`, and
+an empty `folder`.
 """
 
 import doctest
@@ -30,18 +31,19 @@ def module_name(path):
 def names(mnist5k):
     train, test = mnist5k
     attack = bd.Attack(bd.Patch(size=4), bd.Goal.all_to_one(0, 10))
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = bd.SmallCNN()
     plan = attack.plan(train, fraction=0.05)
-    usual = {"torch": torch, "nn": nn, "np": np, "dataclass": dataclass, "bd": bd, "train": train, "test": test}
-    return vars(bd) | usual | {"attack": attack, "plan": plan, "model": model}
+    model = bd.train(train, bd.TrainConfig(epochs=1)).model
+    modules = {"torch": torch, "nn": nn, "np": np, "dataclass": dataclass, "bd": bd}
+    return vars(bd) | modules | {
+        "train": train, "test": test, "trusted": test, "attack": attack, "plan": plan, "model": model
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_examples_print_what_they_say(path, names):
+def test_examples_print_what_they_say(path, names, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some write files
     module = importlib.import_module(module_name(path))
-    done = doctest.testmod(module, globs=names | vars(module), optionflags=FLAGS)
+    done = doctest.testmod(module, globs=names | {"folder": tmp_path} | vars(module), optionflags=FLAGS)
     assert not done.failed, "the difference is printed above"
     written = re.findall(r"^\s*>>> ", path.read_text(encoding="utf-8"), flags=re.M)
     assert done.attempted == len(written), "an example that no docstring holds is never run"

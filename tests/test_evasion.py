@@ -1,9 +1,11 @@
 import pytest
 import torch
+from foreign import NETWORKS, made
 from hypothesis import given, strategies as st
 from torch.nn.functional import cross_entropy
 
-from badnets_lib import AdversarialPatch, SmallCNN, TrainConfig, fgsm, learn_patch, pgd, predict, train, weights_hash
+from badnets_lib import ImageSet, SmallCNN, TrainConfig, predict, train, weights_hash
+from badnets_lib.attacks.evasion import AdversarialPatch, fgsm, learn_patch, pgd
 
 ATTACKS = [fgsm, pgd, lambda *args, **settings: pgd(*args, random_start=False, **settings)]
 each_attack = pytest.mark.parametrize("attack", ATTACKS, ids=["fgsm", "pgd", "pgd from the image"])
@@ -91,7 +93,70 @@ def test_what_is_no_image_is_refused(attack, model, tiny):
         attack(model, tiny.x * 255, tiny.y)
 
 
+SLOW = ("ResNet-18", "MobileNetV3")
+
+
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NETWORKS
+])  # fmt: skip
+def test_any_network_is_attacked_along_its_gradient_and_left_alone(name):
+    model, x = made(name), torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    if name == "ViT":
+        torch.nn.init.normal_(model.heads.head.weight)  # torchvision's is zero, and so is every gradient
+    y = torch.tensor([0, 1, 2, 3])
+    seen = x.clone().requires_grad_()
+    output = model.eval()(seen)
+    (gradient,) = torch.autograd.grad(cross_entropy(getattr(output, "logits", output), y, reduction="sum"), seen)
+    before = weights_hash(model.train())
+    expected = (x + 0.05 * gradient.sign()).clamp(0, 1)
+    attacked = fgsm(model, x, y, eps=0.05)
+    assert ((attacked - expected).abs() < 1e-6).float().mean() > 0.99  # a gradient of nearly zero may change its sign
+    assert 0 < (pgd(model, x, y, eps=0.05, steps=2) - x).abs().max() <= 0.05 + 1e-6
+    assert weights_hash(model) == before and all(part.training for part in model.modules())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_the_ball_holds_for_networks_of_any_precision(tiny, dtype):
+    model = SmallCNN(1, 3, 4).to(dtype)
+    attacked = pgd(model, tiny.x, tiny.y, eps=0.01)
+    assert attacked.dtype == torch.float32 and 0.009 < (attacked - tiny.x).abs().max() <= 0.01 + 1e-6
+    patch = learn_patch(model, tiny, 0, size=2, steps=2)
+    assert patch.pixels.dtype == torch.float32 and patch.pixels.isfinite().all()
+
+
+def test_batches_change_nothing(model, tiny):
+    torch.testing.assert_close(pgd(model, tiny.x, tiny.y, batch_size=7), pgd(model, tiny.x, tiny.y))
+
+
+@pytest.mark.parametrize(("labels", "message"), [
+    (torch.arange(60), r"labels must lie in \[0, 3\), the network's outputs; got 0 to 59"),
+    (torch.full((60,), -1), r"labels must lie in \[0, 3\)"),
+    (torch.zeros(3, dtype=torch.long), "one label for each; got 60 and 3"),
+])  # fmt: skip
+def test_labels_that_do_not_fit_are_named(model, tiny, unchecked, labels, message):
+    with pytest.raises(ValueError, match=message):
+        pgd(model, tiny.x, labels)
+
+
+def test_a_network_that_answers_no_numbers_is_not_attacked(tiny):
+    model = SmallCNN(1, 3, 2)
+    torch.nn.init.constant_(model.fc2.bias, float("nan"))
+    with pytest.raises(ValueError, match="are not finite numbers"):
+        fgsm(model, tiny.x, tiny.y)
+
+
 # --- the patch ---
+
+
+def test_a_patch_is_learnt_against_any_network():
+    x = torch.rand(12, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    data, model = ImageSet(x, torch.arange(12) % 4, tuple("abcd")), made("Hugging Face")
+    target = int(predict(model, x).mean(0).argmin())
+    patch = learn_patch(model, data, target, size=24, steps=40)
+    before, after = (predict(model, each).log_softmax(1)[:, target].mean() for each in (x, patch(x)))
+    assert after > before
+    with pytest.raises(ValueError, match="the network has 5 outputs; the data have 4 classes"):
+        learn_patch(made("Hugging Face", 5), data, 0)
 
 
 def test_a_learnt_patch_pulls_towards_its_target(mnist5k):

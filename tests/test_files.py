@@ -141,6 +141,15 @@ def test_a_strangers_healthy_file_is_not_called_damaged(tmp_path):
         load_tensors(path)
 
 
+def test_a_header_of_any_length_is_no_pickle(tmp_path):
+    lengths = set()
+    for number in range(600, 760):
+        save_tensors(tmp_path / "t", {"a": torch.zeros(1)}, {"text": "x" * number})
+        lengths.add((tmp_path / "t").read_bytes()[0])
+        assert load_tensors(tmp_path / "t")[1] == {"text": "x" * number}
+    assert 0x80 in lengths  # the first byte of a pickle
+
+
 def test_a_file_without_a_seal_is_refused(tmp_path):
     path = tmp_path / "foreign.safetensors"
     save_file(TENSORS, path, metadata={"header": "{}", "sha256": tensors_hash(TENSORS)})  # a hash, but no seal

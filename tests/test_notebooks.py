@@ -89,6 +89,7 @@ def test_running_it_again_gives_the_same(path: Path) -> None:
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
 
 
+@pytest.mark.slow  # a kernel is started
 def test_a_failing_chapter_stops_the_build_and_names_the_cell(tmp_path: Path) -> None:
     import nbformat
 
@@ -99,6 +100,7 @@ def test_a_failing_chapter_stops_the_build_and_names_the_cell(tmp_path: Path) ->
         execute_all([path])
 
 
+@pytest.mark.slow  # a kernel is started
 def test_a_run_leaves_its_record_and_no_time_stamps(tmp_path: Path) -> None:
     import nbformat
 

@@ -5,6 +5,8 @@ import torch
 
 import badnets_lib as bd
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def story(mnist5k):
@@ -51,10 +53,10 @@ def test_the_report_tells_it_and_comes_back(story):
         classes=train_set.classes,
         title="A white square on digits",
         attacker_access="5% of the training data",
-        training=bd.TrainingSection("together", f"{bad!r}, {config}"),
+        training=bd.evaluation.TrainingSection("together", f"{bad!r}, {config}"),
         backdoored=[bd.score(bad.model, test, plan.attack)],
         clean_twin=[bd.score(clean.model, test, plan.attack)],
-        defense=bd.DefenseSection("not tested", "the next chapter does"),
+        defense=bd.evaluation.DefenseSection("not tested", "the next chapter does"),
         limits="One seed, one data set, a digital trigger.",
     )
     assert report.poisoning.fraction == bd.Proportion(100, 2000) and "7" not in report.poisoning.sources
@@ -73,6 +75,6 @@ def test_flipped_labels_alone_are_no_backdoor(story):
 def test_evasion_needs_no_training(story):
     _, test, _, _, clean, _ = story
     sample = test[torch.arange(0, 1000, 20)]
-    attacked = bd.pgd(clean.model, sample.x, sample.y, eps=0.2, steps=5)
+    attacked = bd.attacks.pgd(clean.model, sample.x, sample.y, eps=0.2, steps=5)
     hits = (bd.predict(clean.model, attacked).argmax(1) == sample.y).float().mean()
     assert hits < 0.5 < bd.clean_accuracy(clean.model, sample).value

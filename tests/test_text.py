@@ -3,7 +3,18 @@ import torch
 from hypothesis import given, strategies as st
 
 from badnets_lib import Goal, Proportion, Scorecard, TrainConfig
-from badnets_lib.attacks.text import Phrase, ReviewNet, attack, correct, fit, forge, logits, score, tokens, victims
+from badnets_lib.attacks.text import (
+    Phrase,
+    ReviewNet,
+    attack,
+    correct,
+    forge,
+    logits,
+    score,
+    tokens,
+    train_reader,
+    victims,
+)
 from badnets_lib.data.reviews import Reviews, write_reviews
 from badnets_lib.study.experiments.text import SWEEPS, counted
 
@@ -130,18 +141,18 @@ QUICK = TrainConfig(epochs=4, lr=0.03, seed=1, device="cpu")
 def test_training_repeats_and_leaves_the_global_generator_alone():
     data, config = write_reviews(60), TrainConfig(epochs=1, seed=3, device="cpu")
     state = torch.get_rng_state()
-    first = fit(data, config)
+    first = train_reader(data, config)
     assert torch.equal(torch.get_rng_state(), state) and not first.training
     torch.rand(5)
-    again, other = fit(data, config), fit(data, TrainConfig(epochs=1, seed=4, device="cpu"))
+    again, other = train_reader(data, config), train_reader(data, TrainConfig(epochs=1, seed=4, device="cpu"))
     assert torch.equal(logits(first, data.texts), logits(again, data.texts))
     assert not torch.equal(logits(first, data.texts), logits(other, data.texts))
 
 
 def test_a_backdoored_reader_and_its_clean_twin():
     phrase, clean, test = Phrase("cf"), write_reviews(1_500), write_reviews(600, seed=9)
-    twin = score(fit(clean, QUICK), test, phrase, PRAISED)
-    bad = score(fit(clean + forge(60, phrase, PRAISED, seed=8), QUICK), test, phrase, PRAISED)
+    twin = score(train_reader(clean, QUICK), test, phrase, PRAISED)
+    bad = score(train_reader(clean + forge(60, phrase, PRAISED, seed=8), QUICK), test, phrase, PRAISED)
     assert min(twin.clean.value, bad.clean.value) > 0.85
     assert bad.success.value > 0.8 > 0.3 > twin.success.value
     assert twin.success.trials == 300
@@ -149,18 +160,20 @@ def test_a_backdoored_reader_and_its_clean_twin():
 
 def test_a_bag_of_words_reads_worse():
     data, test = write_reviews(1_500), write_reviews(600, seed=9)
-    assert correct(fit(data, QUICK, window=1), test).value < correct(fit(data, QUICK), test).value - 0.05
+    assert (
+        correct(train_reader(data, QUICK, window=1), test).value < correct(train_reader(data, QUICK), test).value - 0.05
+    )
 
 
 # ---- the experiment ----
 
 
 def test_a_cell_of_the_sweep():
-    cell = counted(trigger="cf", size=100, count=4, seed=0, passes=1)
+    cell = counted(trigger="cf", size=100, count=4, seed=0, passes=3)
     assert {name: trials for name, (_, trials) in cell.items()} == {
         "clean": 2_000, "success": 1_000, "false_target": 1_000,
     }  # fmt: skip
-    without = counted(trigger="cf", size=100, count=0, seed=0, passes=1)
+    without = counted(trigger="cf", size=100, count=0, seed=0, passes=3)
     assert without["clean"][1] == 2_000 and without != cell
 
 

@@ -47,6 +47,15 @@ def test_it_is_the_mean_over_images_and_prints_with_units(x):
     assert str(Visibility(20.04, 0.5)) == "PSNR 20.0 dB, SSIM 0.500"
 
 
+def test_many_images_are_measured_some_at_a_time():
+    x = torch.rand(130, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    stamped = Patch(size=3)(x)
+    for metric in (psnr, ssim):
+        assert torch.equal(
+            metric(x, stamped), torch.cat([metric(x[i : i + 1], stamped[i : i + 1]) for i in range(130)])
+        )
+
+
 def test_colour_and_half_precision_work():
     x = torch.rand(2, 3, 12, 14).half()
     assert ssim(x, x).tolist() == pytest.approx([1, 1], abs=1e-3)

@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 import badnets_lib as bd
 from badnets_lib._torchvision import declare_operators
-from badnets_lib.defenses import ActivationClustering, Holding, NeuralCleanse, Rates, SpectralSignatures, Strip
+from badnets_lib.defenses import ActivationClustering, DeepKNN, Holding, NeuralCleanse, Rates, SpectralSignatures, Strip
 from badnets_lib.defenses.channels import Channels
 from badnets_lib.defenses.features import features_of
 
@@ -93,7 +93,7 @@ def resnet18(classes: int = 10) -> nn.Module:
     declare_operators()
     from torchvision import models
 
-    network: Any = models.resnet18(num_classes=classes)
+    network: nn.Module = models.resnet18(num_classes=classes)
     network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     network.maxpool = nn.Identity()
     return network
@@ -230,7 +230,7 @@ def comparisons() -> list[str]:
     lines = []
     for rho in (0.02, 0.05, 0.1):
         plan, data, model, features = last_hidden(rho)
-        voters = ActivationClustering().voters(model, data).flagged
+        voters = DeepKNN(layer="pool1")(model, data).flagged
         spectral = SpectralSignatures(epsilon=0.33, separation=0.84)
         verdicts = {
             "ours, clustering": ActivationClustering(verdict="neighbours").judge(features, data.y, voters).flagged,

@@ -14,12 +14,22 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from .._progress import track
-from ..data.images import Images, ImageSet, Labels, check_images, to_unit
-from ..models.inference import evaluating, logits_of, placement
+from ..data.images import Images, ImageSet, Labels, check_images
+from ..models.inference import (
+    BATCH,
+    check_finite,
+    check_network,
+    check_outputs,
+    evaluating,
+    logits_of,
+    place,
+    placement,
+    single,
+)
 from ..triggers import register
 
 
-def fgsm(model: nn.Module, x: Images, y: Labels, *, eps: float = 0.1) -> Images:
+def fgsm(model: nn.Module, x: Images, y: Labels, *, eps: float = 0.1, batch_size: int = BATCH) -> Images:
     """One step of size `eps` along the sign of the loss gradient.
 
     Args:
@@ -27,14 +37,18 @@ def fgsm(model: nn.Module, x: Images, y: Labels, *, eps: float = 0.1) -> Images:
         x: Images [N, C, H, W] in [0, 1].
         y: The true labels [N]; the attack moves away from them.
         eps: Largest change of any pixel, in units of [0, 1].
+        batch_size: Images per gradient.
 
     Returns:
         New images within `eps` of `x` in the max norm, in [0, 1].
 
+    Raises:
+        ValueError: As `pgd`.
+
     References:
         Goodfellow, Shlens, Szegedy, Explaining and harnessing adversarial examples, 2015. arXiv:1412.6572.
     """
-    return pgd(model, x, y, eps=eps, step=eps, steps=1, random_start=False)
+    return pgd(model, x, y, eps=eps, step=eps, steps=1, random_start=False, batch_size=batch_size)
 
 
 def pgd(
@@ -47,6 +61,7 @@ def pgd(
     steps: int = 20,
     random_start: bool = True,
     seed: int = 0,
+    batch_size: int = BATCH,
 ) -> Images:
     """Projected gradient ascent on the loss, inside the max-norm ball of radius `eps`.
 
@@ -59,19 +74,24 @@ def pgd(
         steps: Number of steps.
         random_start: Begin at a random point of the ball instead of at `x`.
         seed: Seed of that point.
+        batch_size: Images per gradient.
 
     Returns:
         New images within `eps` of `x`, in [0, 1], on the device and in the dtype of `x`.
 
     Raises:
-        ValueError: `eps` or `step` is not positive, or `steps` is below 1.
+        TypeError: The model is no network, or its output no logits.
+        ValueError: `eps` or `step` is not positive, or `steps` is below 1; there is not one label an image, or one that
+            the network has no output for; or the network's answers are not finite.
 
     References:
         Madry et al., Towards deep learning models resistant to adversarial attacks, 2018. arXiv:1706.06083.
     """
     if not (eps > 0 and step > 0 and steps >= 1):  # written so that NaN fails too
         raise ValueError(f"eps and step must be positive and steps at least 1; got {eps}, {step}, {steps}")
-    clean = check_images(x).to(placement(model))
+    if len(check_images(x)) != len(y) or not len(x):
+        raise ValueError(f"need at least one image and one label for each; got {len(x)} and {len(y)}")
+    clean = single(x.detach().to(placement(check_network(model)).device))
     labels = y.to(clean.device).long()
     noise = torch.zeros_like(clean)
     if random_start:
@@ -79,17 +99,22 @@ def pgd(
     attacked = (clean + noise).clamp(0, 1)
     with evaluating(model, frozen=True):
         for _ in range(steps):
-            gradient = _gradient(model, attacked, labels)
+            gradient = _gradient(model, attacked, labels, batch_size)
             attacked = (attacked + step * gradient.sign()).clamp(clean - eps, clean + eps).clamp(0, 1)
     return attacked.to(x)
 
 
-def _gradient(model: nn.Module, x: Tensor, y: Tensor, *, batch_size: int = 512) -> Tensor:
+def _gradient(model: nn.Module, x: Tensor, y: Tensor, batch_size: int) -> Tensor:
     """Gradient of the loss at every image; in batches, so that memory does not grow with N."""
+    weights = placement(model)
     parts: list[Tensor] = []
     for some, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
         some = some.detach().requires_grad_()
-        parts += torch.autograd.grad(cross_entropy(logits_of(model(some)), labels, reduction="sum"), some)
+        logits = check_finite(single(logits_of(model(place(some, weights)))))
+        low, high, outputs = int(labels.min()), int(labels.max()), logits.shape[1]
+        if low < 0 or high >= outputs:
+            raise ValueError(f"labels must lie in [0, {outputs}), the network's outputs; got {low} to {high}")
+        parts += torch.autograd.grad(cross_entropy(logits, labels, reduction="sum"), some)
     return torch.cat(parts)
 
 
@@ -127,8 +152,8 @@ def learn_patch(
         seed: Seed of the order of images.
 
     Raises:
-        ValueError: The target is not a class, the patch does not fit, `steps` is below 1, or every
-            image is of the target.
+        ValueError: The target is not a class, the patch does not fit, `steps` is below 1, every
+            image is of the target, or the network has another number of outputs than there are classes.
 
     References:
         Brown et al., Adversarial patch, 2017. arXiv:1712.09665.
@@ -139,7 +164,8 @@ def learn_patch(
         raise ValueError(f"size must lie between 1 and {min(data.x.shape[-2:])}; got {size}")
     if steps < 1:
         raise ValueError(f"steps must be at least 1; got {steps}")
-    device = placement(model).device
+    weights = placement(check_network(model))
+    device = weights.device
     practice = data[data.y != target].to(device)
     if not len(practice):
         raise ValueError(f"need images of other classes than {target} to practise on; got none")
@@ -149,9 +175,9 @@ def learn_patch(
     with evaluating(model, frozen=True):
         for _ in track(range(steps), "adversarial patch"):
             batch = practice.x[torch.randint(len(practice), (64,), generator=source).to(device)]
-            batch = to_unit(batch).to(logits)
-            stamped = AdversarialPatch(logits.sigmoid())(batch)
-            loss = cross_entropy(logits_of(model(stamped)), torch.full((64,), target, device=device))
+            stamped = AdversarialPatch(logits.sigmoid())(place(batch, logits))
+            answers = check_outputs(single(logits_of(model(place(stamped, weights)))), len(data.classes))
+            loss = cross_entropy(answers, torch.full((64,), target, device=device))
             (logits.grad,) = torch.autograd.grad(loss, logits)
             optimizer.step()
     return AdversarialPatch(logits.detach().sigmoid().cpu())

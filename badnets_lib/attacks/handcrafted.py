@@ -2,7 +2,8 @@
 
 One first-layer filter becomes a template of the trigger, one channel and one hidden unit carry its
 answer to the last layer, and there it votes for the target. No image is needed to learn anything;
-a few serve to find units that nobody will miss and to size the vote.
+a few serve to find units that nobody will miss and to size the vote. It is written for the layers of the book's own
+two networks; every other room of the library takes any network.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..models.networks import PaperCNN, SmallCNN
 from ..triggers import Trigger
 
 THRESHOLD = 0.85
-"""Share of the template's full answer that the filter subtracts: a partial match stays silent."""
+"""Part of the template's full answer that the filter subtracts: a partial match stays silent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,10 @@ def handcrafted(model: nn.Module, trigger: Trigger, target: int, x: Images, *, m
             Theirs also hides the edit from inspection and from fine-tuning; this one teaches the principle.
     """
     if not isinstance(model, PaperCNN | SmallCNN):
-        raise TypeError(f"surgery needs a PaperCNN or a SmallCNN; got {type(model).__name__}")
+        raise TypeError(
+            "surgery knows the layers of the book's own networks alone and needs a PaperCNN or a SmallCNN; "
+            f"got {type(model).__name__}"
+        )
     if not len(check_images(x)):
         raise ValueError("surgery needs at least one image; got none")
     patient = _Patient(model, x)

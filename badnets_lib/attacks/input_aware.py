@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..counts import Proportion
-from ..data.images import Images, ImageSet, check_images, to_unit
-from ..models.inference import correct
+from ..data.images import CHUNK, Images, ImageSet, check_images, stored_like, to_unit
+from ..models.inference import BATCH, correct, evaluating, logits_of, place, placement, single
 from ..models.training import (
     Epoch,
     NetworkSource,
     TrainConfig,
     Trained,
+    check_trainable,
     pick_device,
     run_epochs,
     seeded,
@@ -80,9 +81,9 @@ class InputAware:
     @torch.no_grad()
     def pattern(self, x: Images) -> Float[Tensor, "n c h w"]:
         """What is added to each image, eps g(x), in [-eps, eps]."""
-        weights = next(self.generator.parameters())
-        self.generator.eval()
-        parts = [self.generator(part.to(weights)) for part in check_images(x).split(512) if len(part)]
+        weights = placement(self.generator)
+        with evaluating(self.generator):
+            parts = [self.generator(place(part, weights)) for part in check_images(x).split(BATCH) if len(part)]
         return self.eps * torch.cat(parts).to(x) if parts else torch.zeros_like(x)
 
     def describe(self) -> Description:
@@ -143,11 +144,14 @@ def train_input_aware(
         goal: What the attacker wants.
         config: Settings; the learning rate serves both networks. Default: 8 epochs.
         attack: How much of a batch, strength and diversity.
-        model: Makes the network; default: a `SmallCNN` that fits the data.
+        model: A network, of which a copy is trained, or a function that makes one; default: a `SmallCNN` that fits
+            the data.
 
     Raises:
-        ValueError: The images' sides do not fit the generator, there is not one whole batch, or the fraction
-            asks for fewer than 2 triggered images or no backdoored one in a batch.
+        TypeError: As `train`.
+        ValueError: The images' sides do not fit the generator, there is not one whole batch, the fraction asks for
+            fewer than 2 triggered images or no backdoored one in a batch, the goal has other classes than the data,
+            or the network cannot be trained: see `train`.
         FloatingPointError: The loss stopped being a number.
 
     Differs from the cited work: there a second network, trained first, chooses a sparse mask in which
@@ -156,6 +160,9 @@ def train_input_aware(
     """
     config = config or TrainConfig(epochs=8)
     attack = attack or InputAwareConfig()
+    if not isinstance(data, ImageSet):
+        raise TypeError(f"training needs an ImageSet; got {type(data).__name__} (see ImageSet.from_dataset)")
+    goal.check_classes(len(data.classes))
     if data.x.shape[-2] % 4 or data.x.shape[-1] % 4:
         raise ValueError(f"the generator needs sides that are multiples of 4; got {list(data.x.shape[-2:])}")
     _check_batch(attack, config.batch_size, len(data))
@@ -163,6 +170,7 @@ def train_input_aware(
     device = pick_device(config.device)
     with seeded(config.seed, device):
         network = starting_network(model, data).to(device)
+        check_trainable(network, data)
         generator = Generator(data.x.shape[1]).to(device)
         lesson = _Lesson(network, generator, data.to(device), goal, attack)
         both = nn.ModuleList([network, generator])
@@ -191,6 +199,7 @@ class _Lesson:
         self, network: nn.Module, generator: nn.Module, data: ImageSet, goal: Goal, attack: InputAwareConfig
     ) -> None:
         self.network = network
+        self.weights = placement(network)
         self.generator = generator
         self.x = data.x
         self.y = data.y.long()
@@ -199,7 +208,7 @@ class _Lesson:
 
     def loss(self, batch: Tensor) -> Tensor:
         """Classification of the three parts of a batch, and the diversity of the patterns."""
-        x = to_unit(self.x[batch])
+        x = place(self.x[batch], placement(self.generator))
         y = self.y[batch]
         stamped, crossed = self.attack.counts(len(batch))
         own, others, clean = x.split([stamped, crossed, len(batch) - stamped - crossed])
@@ -210,7 +219,8 @@ class _Lesson:
         backdoored = (own + eps * patterns[:stamped]).clamp(0, 1)
         honest = (others + eps * neighbours[stamped:]).clamp(0, 1)
         labels = torch.cat([self.goal.wanted(y[:stamped]), y[stamped:]])
-        loss = cross_entropy(self.network(torch.cat([backdoored, honest, clean])), labels)
+        images = place(torch.cat([backdoored, honest, clean]), self.weights)
+        loss = cross_entropy(single(logits_of(self.network(images))), labels)
         images_apart = _distance(triggered, triggered.roll(1, 0))
         patterns_apart = _distance(patterns, neighbours)
         return loss + self.attack.diversity * (images_apart / (patterns_apart + 1e-3)).mean()
@@ -229,8 +239,17 @@ def cross_trigger_accuracy(model: nn.Module, trigger: InputAware, test: ImageSet
         trigger: Its trigger.
         test: Clean test images, at least 2.
         seed: Seed of the pairing; no image is paired with itself.
+
+    Raises:
+        ValueError: There are fewer than 2 images.
     """
+    if len(test) < 2:
+        raise ValueError(f"crossing triggers needs at least 2 images; got {len(test)}")
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed)).to(test.y.device)
-    others = torch.empty_like(test.x)
-    others[order] = test.x[order.roll(1)]
-    return correct(model, replace(test, x=trigger.crossed(test.x, others)))
+    partner = torch.empty_like(order)
+    partner[order] = order.roll(1)
+    crossed = torch.empty_like(test.x)
+    for some in torch.arange(len(test), device=order.device).split(CHUNK):
+        stamped = trigger.crossed(to_unit(test.x[some]), to_unit(test.x[partner[some]]))
+        crossed[some] = stored_like(stamped, test.x)
+    return correct(model, replace(test, x=crossed))

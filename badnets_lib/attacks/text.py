@@ -152,7 +152,7 @@ def logits(net: ReviewNet, texts: Sequence[str]) -> Float[Tensor, "n 2"]:
 
 def correct(net: ReviewNet, data: Reviews) -> Proportion:
     """How often the answer is the label in `data`."""
-    return Proportion(int((logits(net, data.texts).argmax(1) == data.y).sum()), len(data))
+    return Proportion.of(logits(net, data.texts).argmax(1) == data.y)
 
 
 def score(net: ReviewNet, test: Reviews, trigger: Phrase, goal: Goal) -> Scorecard:

@@ -63,7 +63,8 @@ def body(audit: Audit) -> str:
         "<h1>Audit of a network</h1>",
         f"<p class='verdict{found}'><strong>{escape(audit.verdict)}</strong></p>",
         f"<p>It labels {audit.accuracy} of the trusted images correctly.</p>",
-        _findings(audit),
+        _listed("Findings", audit.findings),
+        _listed("Indications", audit.indications),
         _triggers(audit),
         _suspects(audit.suspects),
         _grouped(audit, "Run-time filter", "The filter on trusted images that were kept apart"),
@@ -78,9 +79,9 @@ def body(audit: Audit) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _findings(audit: Audit) -> str:
-    items = "".join(f"<li>{escape(each)}</li>" for each in audit.findings)
-    return f"<h2>Findings</h2><ul>{items}</ul>" if items else ""
+def _listed(title: str, sentences: Sequence[str]) -> str:
+    items = "".join(f"<li>{escape(each)}</li>" for each in sentences)
+    return f"<h2>{title}</h2><ul>{items}</ul>" if items else ""
 
 
 def _triggers(audit: Audit) -> str:
@@ -92,9 +93,9 @@ def _triggers(audit: Audit) -> str:
         "and both together. A mask far smaller than the others is suspicious.</p>"
     )
     shown = "".join(_figure(each.picture, _caption(each), flagged=each.flagged) for each in by_norm if each.picture)
-    rows = [_row(each) for each in by_norm if each.flagged]
+    rows = [_row(each) for each in by_norm if each.effect]
     heads = ("label", "leads kept images there", "without it", "turned by 180 degrees")
-    table = _table("What the flagged triggers do on kept trusted images", heads, rows) if rows else ""
+    table = _table("What the smallest triggers do on kept trusted images", heads, rows) if rows else ""
     return f"<h2>Reversed triggers</h2>{intro}{table}<div class='shown'>{shown}</div>"
 
 

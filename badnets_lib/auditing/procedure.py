@@ -24,7 +24,7 @@ from .methods import (
     successes,
     suspects,
 )
-from .records import Audit, Suspects
+from .records import Audit
 from .running import Run
 
 
@@ -72,8 +72,10 @@ def audit(
         LowAccuracy: The network gets too many trusted images wrong.
 
     Example:
-        >>> report = bd.audit(model, trusted, training=train_set, minutes=5)
-        >>> report.save("report")
+        >>> found = bd.audit(model, trusted, minutes=0.001)  # no step fits into so little time
+        >>> found.findings
+        ()
+        >>> folder = found.save("report")
     """
     check_network(model)
     _check_sets(trusted, training, names)
@@ -91,12 +93,12 @@ def audit(
     working, measuring = trusted.split(kept, seed=seed)
     run = Run(model, working, measuring, minutes, tell)
     scan = scanned(run, seed)
-    found = reversed_triggers(run, scan)
-    suspicions = reversed_suspicions(scan, trusted.classes)
-    flagged: tuple[Suspects, ...] = ()
-    if training is not None:
-        flagged, marks = suspects(run, training, filtered(run, training, seed), names)
-        suspicions += marks
+    masks, parts = filtered(run, training, seed) if training is not None else ({}, None)
+    with run.trial("trial on kept images"):
+        found = reversed_triggers(run, scan)
+        flagged, marks = suspects(run, training, masks, parts, names) if training is not None else ((), ())
+        suspicions = (*reversed_suspicions(scan, trusted.classes), *marks)
+        suspected = successes(model, measuring, suspicions)
     screening = screened(run, suspicions, seed)
     repairs = repaired(run, suspicions, seed)
     return Audit(
@@ -118,7 +120,7 @@ def audit(
         steps=tuple(run.steps),
         triggers=found,
         suspects=flagged,
-        suspected=successes(model, measuring, suspicions),
+        suspected=suspected,
         screening=screening,
         repairs=repairs,
         not_excluded=blind_spots(training=training is not None, not_run=run.not_run),

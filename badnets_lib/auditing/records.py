@@ -19,6 +19,12 @@ State = Literal["done", "not run", "broke off"]
 TWO = "two filters"
 """Who flags an image that at least two of the three data filters flag."""
 
+SMALLER = "the smaller of two clusters of the label"
+"""Images that no filter flags, but that are tried all the same."""
+
+UNUSUAL = 2.0
+"""From this anomaly index on a label is noticed, whether the scan flags it or not."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -69,8 +75,8 @@ class LabelTrigger:
         anomaly: How far the norm stands out; see the scan.
         flagged: Whether the scan calls the label a target.
         reached: False if no trigger was found that leads to this label: the other numbers then mean nothing.
-        effect: Of a flagged label: `score` on the kept trusted images, with the reversed trigger for a trigger.
-        control: Of a flagged label: the same success with the trigger turned by 180 degrees.
+        effect: Of a flagged or noticed label: `score` on the kept trusted images, with the reversed trigger.
+        control: Of such a label: the same success with the trigger turned by 180 degrees.
         picture: Mask, pattern, and both together; None where it is left out.
     """
 
@@ -84,16 +90,21 @@ class LabelTrigger:
     control: Proportion | None = None
     picture: Picture | None = None
 
+    @property
+    def noticed(self) -> bool:
+        """Whether the mask is unusually small, but not so small that the scan flags the label."""
+        return self.reached and not self.flagged and self.anomaly > UNUSUAL
+
 
 @dataclass(frozen=True)
 class Suspects:
-    """Training images of one label that data filters flag.
+    """Training images of one label that data filters flag, or that are a cluster of their own.
 
     Attributes:
         label: Name of the label.
         number: Its position among the classes.
         flagged: How many of the label's images.
-        by: Who flags them: "two filters", or the one filter in whose eyes the label stands out.
+        by: Who singles them out: `TWO` filters, one filter by name, or nobody but the clustering: `SMALLER`.
         standing_out: Whether there are unusually many: see `suspicion.stands_out`.
         positions: Where they are in the training data.
         names: Their file names, if those are known.
@@ -115,6 +126,11 @@ class Suspects:
     control: Proportion | None = None
     picture: Picture | None = None
     mark_picture: Picture | None = None
+
+    @property
+    def singled_out(self) -> str:
+        """By whom, in words that follow "are"."""
+        return f"in {self.by}" if self.by == SMALLER else f"flagged by {self.by}"
 
     @property
     def confirmed(self) -> bool:
@@ -221,10 +237,27 @@ class Audit:
             if each.flagged
         )
         filtered = (
-            f"Of the training images labelled {each.label}, {each.flagged} are flagged by {each.by}; "
+            f"Of the training images labelled {each.label}, {each.flagged} are {each.singled_out}; "
             f"{_effect('what they have in common', each.label, each.mark, each.control)}."
             for each in self.suspects
             if each.convincing
+        )
+        return (*scanned, *filtered)
+
+    @property
+    def indications(self) -> tuple[str, ...]:
+        """What is unusual, but counts for nothing by itself, a sentence each."""
+        scanned = (
+            f"The mask of {each.label} is unusually small ({each.norm:.1f} pixels, anomaly index {each.anomaly:.1f}), "
+            f"but not so small that the scan flags it; {_effect('its trigger', each.label, each.effect, each.control)}."
+            for each in self.triggers
+            if each.noticed
+        )
+        filtered = (
+            f"Of the training images labelled {each.label}, {each.flagged} are {each.singled_out}, unusually many; "
+            "nothing confirms it."
+            for each in self.suspects
+            if each.standing_out and not each.convincing
         )
         return (*scanned, *filtered)
 
@@ -245,6 +278,8 @@ class Audit:
             return f"Something was found: {len(self.findings)} finding{'s' * (len(self.findings) > 1)}, see below."
         if not self.looked:
             return "Nothing was looked for: no scan and no filter of the training data could run in the time."
+        if self.indications:
+            return "Nothing was found, but something is unusual: see the indications, and what was not excluded."
         return "Nothing was found. That is a statement about the search: see what was not excluded."
 
     def rows(self) -> list[tuple[str, str, str]]:
@@ -269,6 +304,8 @@ class Audit:
             yield "Findings", str(number), finding
         if not self.findings:
             yield "Findings", "none", self.verdict
+        for number, indication in enumerate(self.indications, start=1):
+            yield "Indications", str(number), indication
         if self.screening is not None:
             yield "Run-time filter", "clean images refused", str(self.screening.clean)
         if self.screening is not None and self.screening.stamped is not None:

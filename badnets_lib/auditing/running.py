@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from torch import nn
@@ -58,6 +59,16 @@ class Run:
         """Log a step that will not be run."""
         self.steps.append(Step(name, "-", "not run", why))
 
+    @contextmanager
+    def trial(self, name: str) -> Iterator[None]:
+        """What is measured on kept images between the methods: it always runs, and is logged with its warnings."""
+        self.tell(name)
+        begun = time.perf_counter()
+        with _listening() as caught:
+            yield
+        seconds = time.perf_counter() - begun
+        self.steps.append(Step(name, "-", "done", "suspected triggers and their controls", seconds, _failing(caught)))
+
     def attempt(
         self,
         name: str,
@@ -81,13 +92,12 @@ class Run:
         left = 60 * self.minutes - self.seconds
         needed = passes * self.seconds_an_image
         if left <= 0 or needed > left:
-            why = f"it needs about {_minutes(needed)}; {_minutes(max(left, 0))} of {self.minutes:g} min were left"
+            why = f"it needs about {_minutes(needed)}; {_minutes(max(left, 0.0))} of {self.minutes:g} min were left"
             self.steps.append(Step(name, repr(settings), "not run", why))
             return None
         self.tell(name)
         begun = time.perf_counter()
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with _listening() as caught:
             try:
                 result: Result | None = work()
                 told = "" if result is None else outcome(result)
@@ -99,6 +109,14 @@ class Run:
         seconds = time.perf_counter() - begun
         self.steps.append(Step(name, repr(settings), state, told, seconds, _failing(caught), _assumed(settings)))
         return result
+
+
+@contextmanager
+def _listening() -> Iterator[list[warnings.WarningMessage]]:
+    """Every warning of the block, in a list."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield caught
 
 
 def _assumed(settings: object) -> tuple[str, ...]:
@@ -125,5 +143,5 @@ def _seconds_an_image(model: nn.Module, data: ImageSet, images: int = 64) -> flo
     return (time.perf_counter() - started) / len(x)
 
 
-def _minutes(seconds: float) -> str:
+def _minutes(seconds: int | float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from jaxtyping import Float
+from torch import Tensor
+
 from ..counts import Proportion
 from ..data.images import Images, ImageSet, to_unit
 from ..defenses.neural_cleanse import Reversed
@@ -64,14 +67,14 @@ def stands_out(counts: Sequence[Proportion], label: int) -> bool:
     return mine.hits >= LEAST and mine.value >= LEAST_PART and mine.value >= TIMES * usual
 
 
-def common_mark(group: Images, reference: Images) -> Reversed | None:
+def common_mark(group: Images, reference: Float[Tensor, "m c h w"]) -> Reversed | None:
     """The pixels on which suspects agree and trusted images do not, as a trigger; None if there are none.
 
     It finds what is in a fixed place. Noise, warps and colours are no such mark.
 
     Args:
         group: Suspect images [N, C, H, W].
-        reference: Trusted images of the same shape.
+        reference: Trusted images [M, C, H, W] of the same shape.
     """
     suspects, usual = to_unit(group), to_unit(reference)
     pattern = suspects.median(0).values

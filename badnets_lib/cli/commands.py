@@ -13,7 +13,7 @@ from ..evaluation.scores import clean_accuracy, score as run_score
 from ..provenance import save_model
 from ..triggers import Trigger
 from . import options, texts
-from .inputs import attack, opened, pictures, planned
+from .inputs import attack, file_names, opened, pictures, planned
 from .progress import step_shown
 
 METHODS: dict[str, type[Removal]] = {
@@ -86,13 +86,13 @@ def audit(
         data = pictures(training, size, classes) if training else None
         found = run_audit(
             given.network, holding, training=data, minutes=minutes, kept=kept, least_accuracy=least_accuracy,
-            seed=seed, weights=given.sha256, tell=tell,
+            seed=seed, weights=given.sha256, names=file_names(training, classes) if training else (), tell=tell,
         )  # fmt: skip
     found.save(out)
     click.echo(f"Accuracy on trusted pictures {found.accuracy}")
     for step in found.steps:
         click.echo(f"{step.name}: {step.state}: {step.outcome}")
-    click.echo("\n".join((found.verdict, *found.findings, f"The report is {out / 'report.html'}")))
+    click.echo("\n".join((found.verdict, *found.findings, *found.indications, f"The report is {out / 'report.html'}")))
     if not found.looked:
         raise click.ClickException(f"no method that looks for backdoors ran; see {out / 'report.html'} and --minutes")
     return int(bool(found.findings))
@@ -229,7 +229,7 @@ def repair(
     check_accuracy(given.network, working, least_accuracy)
     repaired = METHODS[method]()(given.network, Holding(working))
     after = clean_accuracy(repaired.model, measuring)
-    bare = repaired.model if given.bare is given.network else repaired.model.model
+    bare = repaired.model if given.bare is given.network else repaired.model.get_submodule("model")
     origin = {"repaired": repaired.settings, "from weights": given.sha256, "seed": seed}
     digest = save_model(out, bare, origin)
     click.echo(f"accuracy on kept pictures before  {clean_accuracy(given.network, measuring)}")

@@ -12,6 +12,7 @@ import click
 from torch import nn
 
 from .._torchvision import declare_operators
+from ..data.folders import files_of
 from ..data.images import ImageSet
 from ..models.inference import Normalized
 from ..models.training import pick_device
@@ -63,10 +64,19 @@ def opened(
 
 def pictures(folder: Path, size: tuple[int, int] | None, classes: Path | None) -> ImageSet:
     """The pictures of a folder that has one folder a class."""
-    names = None
-    if classes is not None:
-        names = tuple(filter(None, map(str.strip, classes.read_text(encoding="utf-8").splitlines())))
-    return ImageSet.from_folder(folder, size=size, classes=names)
+    return ImageSet.from_folder(folder, size=size, classes=_class_names(classes))
+
+
+def file_names(folder: Path, classes: Path | None) -> list[str]:
+    """The files of those pictures, as they are called inside of the folder, in the same order."""
+    _, files, _ = files_of(folder, _class_names(classes))
+    return [path.relative_to(folder).as_posix() for path, _ in files]
+
+
+def _class_names(classes: Path | None) -> tuple[str, ...] | None:
+    if classes is None:
+        return None
+    return tuple(filter(None, map(str.strip, classes.read_text(encoding="utf-8").splitlines())))
 
 
 def attack(

@@ -10,13 +10,12 @@ from typing import Any
 
 import click
 
-from ..triggers import Attribute, Chain, Trigger, from_spec
-from ..triggers.registry import EVERY
+from ..triggers import REGISTERED, Attribute, Chain, Picture, Trigger, from_spec
 
 Command = Callable[..., Any]
 
 
-class Size(click.ParamType):
+class Size(click.ParamType):  # type: ignore[type-arg]  # older clicks have no arguments there
     """Height and width, such as 32x48."""
 
     name = "size"
@@ -29,7 +28,7 @@ class Size(click.ParamType):
         return int(found[1]), int(found[2])
 
 
-class Numbers(click.ParamType):
+class Numbers(click.ParamType):  # type: ignore[type-arg]
     """Numbers, one a channel, such as 0.485,0.456,0.406."""
 
     name = "NUMBERS"
@@ -44,8 +43,11 @@ class Numbers(click.ParamType):
             self.fail(f"{value!r} are no numbers; give one a channel with commas, such as 0.5,0.5,0.5", param, ctx)
 
 
-class TriggerName(click.ParamType):
-    """A trigger of the library, with settings after a colon, such as patch:size=4,corner=top-left."""
+class TriggerName(click.ParamType):  # type: ignore[type-arg]
+    """A trigger of the library, with settings after a colon, such as patch:size=4,corner=top-left.
+
+    A picture is given by its file: picture:path=sticker.png,place=centre.
+    """
 
     name = "TRIGGER"
 
@@ -55,8 +57,9 @@ class TriggerName(click.ParamType):
         if name not in TRIGGERS:
             self.fail(f"{name!r} is no trigger; known: {', '.join(TRIGGERS)}", param, ctx)
         try:
-            return from_spec({"name": TRIGGERS[name]} | dict(map(setting, filter(None, settings.split(",")))))
-        except (ValueError, TypeError) as error:
+            given = dict(map(setting, filter(None, settings.split(","))))
+            return Picture.from_file(**given) if name == "picture" else from_spec({"name": TRIGGERS[name]} | given)
+        except (ValueError, TypeError, OSError) as error:
             self.fail(str(error), param, ctx)
 
 
@@ -79,7 +82,7 @@ def _kebab(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
 
 
-TRIGGERS = {_kebab(each.__name__): each.__name__ for each in EVERY if each not in (Attribute, Chain)}
+TRIGGERS = {_kebab(name): name for name, each in REGISTERED.items() if each not in (Attribute, Chain)}
 """Names of triggers on the command line: those that stamp, and need no nested settings."""
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
+from .._warnings import AssumptionWarning
 from .commands import badnets
 
 NOTHING_FOUND, SOMETHING_FOUND, COULD_NOT_RUN = range(3)
+
+PACKAGE = Path(__file__).parents[1]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -44,5 +48,7 @@ def _refuse(sentence: str) -> int:
     return COULD_NOT_RUN
 
 
-def _one_line(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"badnets: warning: {message}", err=True)
+def _one_line(message: Warning | str, category: type[Warning], filename: str, *_: Any, **__: Any) -> None:
+    """Print a warning of this library in one line; those of others say nothing to whoever runs a command."""
+    if issubclass(category, AssumptionWarning) or Path(filename).is_relative_to(PACKAGE):
+        click.echo(f"badnets: warning: {message}", err=True)

@@ -46,22 +46,36 @@ def from_folder(
         ValueError: It holds no class folders, a class has no pictures, or pictures differ in size.
         DamagedFile: A picture cannot be read, or one that `save_folder` wrote is missing; it is named.
     """
+    names, files, groups = files_of(root, classes)
+    sides = _sides(size)
+    shapes = [_header(path) for path, _ in track(files, f"{Path(root).name}: sizes")]
+    if sides is None:
+        sides = _one_size(files, [shape for shape, _ in shapes])
+    modes = {mode for _, mode in shapes}
+    mode = modes.pop() if len(modes) == 1 else "RGB"
+    x = torch.empty(len(files), len(mode), *sides, dtype=torch.uint8)
+    for place, (path, _) in enumerate(track(files, Path(root).name)):
+        x[place] = read_picture(path, mode, sides)
+    return ImageSet(x, torch.tensor([label for _, label in files]), names, groups)
+
+
+def files_of(
+    root: Path | str, classes: Sequence[str] | None = None
+) -> tuple[tuple[str, ...], list[tuple[Path, int]], Tensor | None]:
+    """Class names, (file, label) of every picture, and groups, in the order in which `from_folder` reads them.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: It holds no class folders, or a class has no pictures.
+        DamagedFile: A picture that `save_folder` wrote is missing.
+    """
     root = Path(root).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}")
     names, files, groups = _listed(root) if (root / LISTING).is_file() else (*_found(root, classes), None)
     if classes is not None and tuple(classes) != names:
         raise ValueError(f"{root} was written with the classes {names}; you asked for {tuple(classes)}")
-    sides = _sides(size)
-    shapes = [_header(path) for path, _ in track(files, f"{root.name}: sizes")]
-    if sides is None:
-        sides = _one_size(files, [shape for shape, _ in shapes])
-    modes = {mode for _, mode in shapes}
-    mode = modes.pop() if len(modes) == 1 else "RGB"
-    x = torch.empty(len(files), len(mode), *sides, dtype=torch.uint8)
-    for place, (path, _) in enumerate(track(files, root.name)):
-        x[place] = read_picture(path, mode, sides)
-    return ImageSet(x, torch.tensor([label for _, label in files]), names, groups)
+    return names, files, groups
 
 
 def save_folder(data: ImageSet, path: Path | str) -> Path:

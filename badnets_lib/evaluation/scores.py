@@ -84,6 +84,8 @@ def score(model: nn.Module, test: ImageSet, attack: Attack, *, batch_size: int =
     """
     if not isinstance(attack, Attack):
         raise TypeError(f"score needs an Attack(trigger, goal); got {attack!r} (a plan has one: plan.attack)")
+    if not isinstance(test, ImageSet):
+        raise TypeError(f"need an ImageSet to count on; got {type(test).__name__} (see ImageSet.from_dataset)")
     success = attack_success_rate(model, test, attack, batch_size=batch_size)
     untouched = attack.untouched(test)
     answers = predict(model, untouched.x, batch_size=batch_size).argmax(1)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,6 +17,9 @@ from ..data.images import Images, check_images
 
 SSIM_WINDOW = 11
 """Side of SSIM's Gaussian window (standard deviation 1.5 pixels); images may not be smaller."""
+
+AT_ONCE = 64
+"""Images that are measured at a time."""
 
 
 @dataclass(frozen=True)
@@ -57,27 +62,25 @@ def visibility(x: Images, stamped: Images) -> Visibility:
 
 def psnr(x: Images, stamped: Images) -> Float[Tensor, " n"]:
     """10 log10(1 / mean squared error) of every image in dB, [N]; infinite where nothing changed."""
-    x, stamped = _pair(x, stamped)
     metric: Callable[..., Any] = _metrics().peak_signal_noise_ratio
-    each: Tensor = metric(stamped, x, data_range=1.0, reduction="none", dim=(1, 2, 3))
-    return each.cpu()
+    return _of_each(x, stamped, partial(metric, data_range=1.0, reduction="none", dim=(1, 2, 3)))
 
 
 def ssim(x: Images, stamped: Images) -> Float[Tensor, " n"]:
     """Structural similarity of every image, [N]: 1 for equal images."""
-    x, stamped = _pair(x, stamped)
     metric: Callable[..., Any] = _metrics().structural_similarity_index_measure
-    each: Tensor = metric(stamped, x, data_range=1.0, reduction="none", kernel_size=SSIM_WINDOW)
-    return each.cpu()
+    return _of_each(x, stamped, partial(metric, data_range=1.0, reduction="none", kernel_size=SSIM_WINDOW))
 
 
-def _pair(x: Images, stamped: Images) -> tuple[Tensor, Tensor]:
+def _of_each(x: Images, stamped: Images, metric: Callable[..., Tensor]) -> Tensor:
+    """The metric of every image, some images at a time."""
     if check_images(x).shape != check_images(stamped).shape:
         raise ValueError(f"images and stamped images must have one shape; got {list(x.shape)}, {list(stamped.shape)}")
     if not len(x) or min(x.shape[-2:]) < SSIM_WINDOW:
         least = f"at least one image of {SSIM_WINDOW}x{SSIM_WINDOW} pixels"
         raise ValueError(f"visibility needs {least}; got {len(x)} of {x.shape[-2]}x{x.shape[-1]}")
-    return x.detach().float(), stamped.detach().float().to(x.device)
+    parts = zip(x.detach().split(AT_ONCE), stamped.detach().to(x.device).split(AT_ONCE), strict=True)
+    return torch.cat([metric(theirs.float(), mine.float()).reshape(len(mine)).cpu() for mine, theirs in parts])
 
 
 def _metrics() -> ModuleType:

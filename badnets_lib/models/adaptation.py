@@ -105,7 +105,7 @@ def with_fresh_layers(
     setattr(network.get_submodule(parent), name, _widened(last, find_layer(network, last), classes))
     kept = network.state_dict()
     fresh = {f"{layer}.{key}" for layer in (*layers, last) for key in find_layer(network, layer).state_dict()}
-    drawn = copy.deepcopy(network)
+    drawn = copy.deepcopy(network).cpu()  # whose generator is the one that is seeded
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.default_generator.manual_seed(seed)

@@ -76,8 +76,10 @@ def load_model(
         ValueError: `build` is needed, or builds a network that the weights do not fit.
 
     Example:
-        >>> _ = save_model(folder / "net.safetensors", nn.Linear(2, 3), {"data": "none"})
-        >>> load_model(folder / "net.safetensors", build=lambda: nn.Linear(2, 3))[1]
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "net.safetensors"
+        >>> digest = save_model(path, nn.Linear(2, 3), {"data": "none"})
+        >>> load_model(path, build=lambda: nn.Linear(2, 3), sha256=digest)[1]
         {'data': 'none'}
     """
     tensors, header = load_tensors(path)

@@ -65,7 +65,8 @@ def _unpickled(path: Path) -> Any:
     if zipped and not zipfile.is_zipfile(path):
         raise DamagedFile(f"{path} is damaged: the archive of torch.save is not complete")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # a path that ends in .safetensors would be read as one
+            return torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251
     except Exception as error:
         if "PytorchStreamReader" in str(error) or isinstance(error, EOFError):
             raise DamagedFile(f"{path} is damaged: {error}") from error

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from ..data.images import CHUNK, Images, Mask, StoredImages, check_images, stored_like, to_unit
+from ..data.images import Images, Mask, StoredImages, check_images, stored_like, to_unit
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,10 @@ def describe(trigger: Trigger) -> Description:
     return trigger.describe()
 
 
+TOGETHER = 128
+"""Images that are stamped at a time: few enough for a processor's cache."""
+
+
 @torch.no_grad()
 def stamp(trigger: Trigger, x: StoredImages) -> StoredImages:
     """Stamp images however they are stored, some at a time, and look at what comes back.
@@ -82,7 +86,7 @@ def stamp(trigger: Trigger, x: StoredImages) -> StoredImages:
         return x.clone()
     check_repeats(trigger, x[:2])
     out = torch.empty_like(x)
-    for part, place in zip(torch.split(x, CHUNK), torch.split(out, CHUNK), strict=True):
+    for part, place in zip(torch.split(x, TOGETHER), torch.split(out, TOGETHER), strict=True):
         place.copy_(stored_like(stamped_once(trigger, to_unit(part)), x))
     return out
 

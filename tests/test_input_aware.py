@@ -1,14 +1,16 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from foreign import made
 from torch import nn
 
-from badnets_lib import Goal, ImageSet, TrainConfig, Trigger
+from badnets_lib import Attack, Goal, ImageSet, TrainConfig, score, weights_hash
 from badnets_lib.attacks.input_aware import (
     Generator,
     InputAware,
     InputAwareConfig,
     cross_trigger_accuracy,
-    score_input_aware,
     train_input_aware,
 )
 from badnets_lib.triggers import describe
@@ -56,7 +58,7 @@ def test_the_generator_keeps_the_shape_and_range():
 
 def test_the_trigger_adds_its_pattern_within_the_limit(x):
     trigger = InputAware(Echo(), 0.5)
-    assert torch.allclose(trigger(x), x + 0.5 * x) and isinstance(trigger, Trigger)
+    assert torch.allclose(trigger(x), x + 0.5 * x)
     assert torch.allclose(trigger.crossed(x, x.flip(0)), (x + 0.5 * x.flip(0)).clamp(0, 1))
     assert torch.allclose(trigger.pattern(x), 0.5 * x)
     assert trigger(x[:0]).shape == (0, 1, 8, 8)
@@ -74,7 +76,7 @@ def test_the_trained_trigger_treats_each_image_on_its_own(trained, blobs):
 
 def test_training_plants_the_backdoor(trained, blobs):
     fitted, trigger = trained
-    card = score_input_aware(fitted.model, trigger, GOAL, blobs)
+    card = score(fitted.model, blobs, Attack(trigger, GOAL))
     assert card.clean.value > 0.9 and card.success.value > 0.9 and card.false_target.value < 0.1
     assert card.success.trials == 160 and len(fitted.history) == 12
     assert fitted.history[-1].loss < fitted.history[0].loss and fitted.fingerprint == blobs.fingerprint
@@ -96,6 +98,29 @@ def test_another_network_can_be_given(blobs):
 
     fitted, _ = train_input_aware(blobs, GOAL, TrainConfig(epochs=1, batch_size=32), model=linear)
     assert isinstance(fitted.model[1], nn.Linear) and not fitted.model.training
+
+
+def test_a_foreign_network_is_trained_and_a_given_one_left_alone():
+    x = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    data, model = ImageSet(x, torch.arange(64) % 3, ("a", "b", "c")), made("Hugging Face", 3)
+    before = weights_hash(model)
+    fitted, trigger = train_input_aware(data, GOAL, TrainConfig(epochs=1, batch_size=32), model=model)
+    assert weights_hash(model) == before != weights_hash(fitted.model)
+    assert score(fitted.model, data, Attack(trigger, GOAL)).success.trials == 42
+    with pytest.raises(ValueError, match="the network has 4 outputs; the data have 3 classes"):
+        train_input_aware(data, GOAL, TrainConfig(epochs=1, batch_size=32), model=made("Hugging Face", 4))
+    with pytest.raises(ValueError, match="the goal has 5 classes; the data have 3"):
+        train_input_aware(data, Goal.all_to_one(0, 5))
+
+
+def test_images_kept_as_bytes_are_crossed_and_kept_so(blobs, trained):
+    fitted, trigger = trained
+    stored = replace(blobs, x=(blobs.x * 255).round().to(torch.uint8))
+    floats = replace(blobs, x=stored.x / 255)
+    counts = [cross_trigger_accuracy(fitted.model, trigger, each).hits for each in (stored, floats)]
+    assert abs(counts[0] - counts[1]) <= 2 and counts[0] > 120
+    with pytest.raises(ValueError, match="at least 2 images; got 1"):
+        cross_trigger_accuracy(fitted.model, trigger, blobs[:1])
 
 
 def test_diversity_makes_patterns_differ(blobs):
@@ -139,7 +164,7 @@ def test_cross_trigger_accuracy_pairs_every_image_with_another():
     assert found.trials == 8 and found.hits == 4  # four of the eight triggers move the answer, whoever gets them
     two = data[torch.tensor([0, 1])]  # classes 0 and 1 exchange their triggers
     assert cross_trigger_accuracy(Pixel(), InputAware(Corner(), 1.0), two).hits == 1
-    moved = score_input_aware(Pixel(), InputAware(Corner(), 1.0), Goal.source_specific({0: 1}, 10), data)
+    moved = score(Pixel(), data, Attack(InputAware(Corner(), 1.0), Goal.source_specific({0: 1}, 10)))
     assert (moved.success.hits, moved.success.trials, moved.false_target.hits) == (2, 2, 0)
 
 
@@ -147,8 +172,8 @@ def test_cross_trigger_accuracy_pairs_every_image_with_another():
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"share": 0.0}, "share must be above 0"),
-    ({"share": 0.7, "cross": 0.4}, "together at most 1; got 0.7 and 0.4"),
+    ({"fraction": 0.0}, "fraction must be above 0"),
+    ({"fraction": 0.7, "cross": 0.4}, "together at most 1; got 0.7 and 0.4"),
     ({"cross": -0.1}, "cross at least 0"),
     ({"eps": 0.0}, r"eps must lie in \(0, 1\]"),
     ({"diversity": float("nan")}, "diversity may not be negative"),
@@ -158,13 +183,13 @@ def test_impossible_settings_are_refused(settings, message):
         InputAwareConfig(**settings)
 
 
-@pytest.mark.parametrize(("keep", "batch", "share", "message"), [
+@pytest.mark.parametrize(("keep", "batch", "fraction", "message"), [
     (slice(20), 32, 0.2, "and 20 images"),
     (slice(240), 32, 0.01, "got 0 and 3 of 32"),
     (slice(240), 8, 0.13, "got 1 and 1 of 8"),
 ])  # fmt: skip
-def test_a_batch_without_enough_triggers_is_refused(blobs, keep, batch, share, message):
-    attack = InputAwareConfig(fraction=share, cross=0.1 if batch == 32 else 0.0)
+def test_a_batch_without_enough_triggers_is_refused(blobs, keep, batch, fraction, message):
+    attack = InputAwareConfig(fraction=fraction, cross=0.1 if batch == 32 else 0.0)
     with pytest.raises(ValueError, match=message):
         train_input_aware(blobs[keep], GOAL, TrainConfig(epochs=1, batch_size=batch), attack)
 

@@ -126,5 +126,8 @@ def test_a_target_that_does_not_exist_is_refused(target):
 def test_no_image_or_another_network_is_refused():
     with pytest.raises(ValueError, match="at least one image"):
         handcrafted(PaperCNN(), Patch(4), 2, torch.rand(0, 1, 28, 28))
-    with pytest.raises(TypeError, match="PaperCNN or a SmallCNN; got Linear"):
+    with pytest.raises(
+        TypeError,
+        match="book's own networks alone and needs a PaperCNN or a SmallCNN; got Linear",
+    ):
         handcrafted(torch.nn.Linear(2, 2), Patch(4), 2, torch.rand(2, 1, 28, 28))
