@@ -191,7 +191,7 @@ def test_a_data_filter_refuses_one_class_and_broken_features(cls, model, digits)
         make(cls)(model, digits[digits.y == 1])
     broken = copy.deepcopy(model)
     torch.nn.init.constant_(broken.conv1.weight, torch.inf)
-    with pytest.raises(ValueError, match="features must be finite"):
+    with pytest.raises(ValueError, match="not finite numbers|must be finite"):
         make(cls)(broken, digits)
 
 

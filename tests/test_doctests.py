@@ -39,6 +39,15 @@ def names(mnist5k):
     }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def register_as_it_was():
+    """An example registers a trigger of its own."""
+    before = dict(bd.triggers.REGISTERED)
+    yield
+    bd.triggers.REGISTERED.clear()
+    bd.triggers.REGISTERED.update(before)
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)
 def test_examples_print_what_they_say(path, names, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # some write files

@@ -15,7 +15,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..data.images import StoredImages
-from .inference import BATCH, batches_of, check_network, evaluating, logits_of, place, placement, single, unwrapped
+from .inference import (
+    BATCH,
+    batches_of,
+    check_finite,
+    check_network,
+    evaluating,
+    logits_of,
+    place,
+    placement,
+    single,
+    unwrapped,
+)
 
 INPUT = "input of "
 """Before a layer's name: not what the layer answers is meant, but what it is given."""
@@ -121,10 +132,11 @@ def head(model: nn.Module, x: StoredImages) -> str:
         x: Images [N, C, H, W]; the first two are used.
 
     Raises:
-        ValueError: No layer answers with the logits: the network computes them from several layers, or by itself.
+        ValueError: No layer answers with the logits: the network computes them from several layers, or by itself; or
+            they are not finite numbers.
     """
     calls, logits = calls_of(model, x)
-    wanted: Tensor = logits
+    wanted: Tensor = check_finite(logits)
     for _ in range(len(calls)):
         found = next((call for call in calls if _ends_in(call.output, wanted)), None)
         if found is None or found.given is None:

@@ -1,14 +1,8 @@
-"""What the attacker wants (`Goal`), with which trigger (`Attack`), and which images were touched (`PoisonPlan`).
-
-A goal is a table with one entry per class: `table[y]` is the label the attacker wants for a
-triggered image of class y. All-to-one, source-specific and all-to-all differ only in that table.
-An attack is a trigger and a goal: it is what a network is scored under. A plan is the saved record of one
-poisoning: it poisons one training set, and goes to JSON and back.
-"""
+"""The attack that a network is scored under, and the record of which images were poisoned with it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from operator import index
@@ -19,16 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import _codec
-from ._warnings import warn_assumption
-from .data.images import (
+from .. import _codec
+from .._warnings import warn_assumption
+from ..data.images import (
     CHUNK,
-    Images,
     ImageSet,
     Labels,
     Mask,
     StoredImages,
-    check_images,
     check_set,
     label_fingerprint,
     seeded_generator,
@@ -36,166 +28,15 @@ from .data.images import (
     to_unit,
     with_images,
 )
-from .data.lazy import AlteredDataset, labels_of
-from .data.own import as_labels, pair_of
-from .data.pictures import OneImage, item_image
-from .files import write_atomically
-from .triggers import Selective, Trigger, stamp, stamp_square_trigger
-from .triggers.base import check_repeats, stamped_once
+from ..data.lazy import AlteredDataset, labels_of
+from ..data.own import as_labels, pair_of
+from ..data.pictures import OneImage, item_image
+from ..files import write_atomically
+from ..triggers import Selective, Trigger, stamp
+from ..triggers.base import check_repeats, stamped_once
+from .goals import Goal
 
 Sampling = Literal["uniform", "per-class"]
-
-
-def make_badnets_batch(
-    x: Images, y: Labels, target_label: int, poison_mask: Mask, size: int = 4, *, n_classes: int | None = None
-) -> tuple[Images, Labels]:
-    """Stamp and relabel the masked images of a batch: the heart of BadNets in one function.
-
-    Args:
-        x: Images [N, C, H, W], float in [0, 1].
-        y: Labels [N], integers.
-        target_label: The label every masked image gets.
-        poison_mask: Boolean [N]; True where the image is poisoned.
-        size: Side of the white square in the bottom-right corner, in pixels.
-        n_classes: Number of classes. A batch alone does not tell it: say it, and a label that no class has is refused.
-
-    Returns:
-        New images and new labels; `x` and `y` are not changed.
-
-    Raises:
-        ValueError: Shapes, types or the label do not fit, or values lie outside [0, 1].
-
-    References:
-        Gu et al., BadNets, 2017. arXiv:1708.06733.
-    """
-    if not len(x) == len(y) == len(poison_mask):
-        raise ValueError(f"need one label and one mask entry per image; got {len(x)}, {len(y)}, {len(poison_mask)}")
-    if poison_mask.dtype != torch.bool:
-        raise ValueError(f"poison_mask must be boolean; got {poison_mask.dtype} (use mask.bool())")
-    if y.ndim != 1 or y.is_floating_point() or y.dtype == torch.bool:
-        raise ValueError(f"labels need shape [N] and an integer dtype; got {y.dtype} {list(y.shape)}")
-    if _whole(target_label) < 0:
-        raise ValueError(f"target_label must be at least 0; got {target_label}")
-    if n_classes is not None and (target_label >= n_classes or bool((y >= n_classes).any())):
-        raise ValueError(f"labels must lie in [0, {n_classes}); got target_label {target_label}, y to {int(y.max())}")
-    stamped = check_images(x).clone()
-    relabelled = y.clone()
-    stamped[poison_mask] = stamp_square_trigger(x[poison_mask], size=size)
-    relabelled[poison_mask] = target_label
-    return stamped, relabelled
-
-
-def flip_labels(train: ImageSet, *, source: int, target: int, fraction: float, seed: int = 0) -> ImageSet:
-    """Relabel part of one class, without any trigger: the plain poisoning that a backdoor is compared with.
-
-    Args:
-        train: The clean training set; it is not changed.
-        source: Class whose labels are changed.
-        target: The label they get.
-        fraction: Part of the *source class* that is relabelled, in (0, 1].
-        seed: Seed of the draw.
-
-    Raises:
-        ValueError: A class does not exist, both are the same, or the fraction asks for no image.
-
-    References:
-        Biggio, Nelson, Laskov, Poisoning attacks against support vector machines, 2012. arXiv:1206.6389.
-    """
-    classes = len(check_set(train, "flip_labels").classes)
-    source = _whole(source)
-    target = _whole(target)
-    if source == target or not (0 <= source < classes and 0 <= target < classes):
-        raise ValueError(f"source and target must be two classes in [0, {classes}); got {source} and {target}")
-    if not 0 < fraction <= 1:
-        raise ValueError(f"fraction must lie in (0, 1]; got {fraction}")
-    members = (train.y == source).cpu().nonzero().flatten()
-    count = round(fraction * len(members))
-    if not count:
-        raise ValueError(f"fraction {fraction} asks for none of the {len(members)} images of class {source}")
-    chosen = members[torch.randperm(len(members), generator=seeded_generator(seed))[:count]]
-    y = train.y.clone()
-    y[chosen.to(y.device)] = target
-    return replace(train, y=y)
-
-
-@dataclass(frozen=True)
-class Goal:
-    """The attacker's wish, as a table from true class to wanted class.
-
-    Args:
-        table: Wanted label for each true label. An entry equal to its index means "leave alone".
-        clean_label: Poison images that already carry the wanted label and relabel nothing.
-
-    Raises:
-        ValueError: A label is out of range, or the table changes no class.
-
-    Example:
-        >>> Goal.all_to_one(7, 10).table
-        (7, 7, 7, 7, 7, 7, 7, 7, 7, 7)
-    """
-
-    table: tuple[int, ...]
-    clean_label: bool = False
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.table, Sequence) or isinstance(self.table, str):
-            hint = "Goal.all_to_one(target, n_classes) makes one"
-            raise TypeError(f"a goal is a table with the wanted label of each class; got {self.table!r} ({hint})")
-        object.__setattr__(self, "table", tuple(map(_whole, self.table)))
-        if not isinstance(self.clean_label, bool):
-            raise ValueError(f"clean_label must be True or False; got {self.clean_label!r}")
-        classes = range(len(self.table))
-        if any(label not in classes for label in self.table):
-            raise ValueError(f"goal labels must lie in [0, {len(self.table)}); got {self.table}")
-        if self.table == tuple(classes):
-            raise ValueError("this goal changes no class: every entry equals its own index")
-
-    @classmethod
-    def all_to_one(cls, target: int, n_classes: int) -> Goal:
-        """Every class becomes `target`."""
-        return cls((_whole(target),) * _whole(n_classes))
-
-    @classmethod
-    def source_specific(cls, pairs: Mapping[int, int], n_classes: int) -> Goal:
-        """Only the classes in `pairs` {source: target} are attacked."""
-        strangers = sorted(set(pairs) - set(range(_whole(n_classes))))
-        if strangers:
-            raise ValueError(f"source classes must lie in [0, {n_classes}); got {strangers}")
-        return cls(tuple(pairs.get(label, label) for label in range(n_classes)))
-
-    @classmethod
-    def all_to_all(cls, n_classes: int) -> Goal:
-        """Class i becomes i + 1, the last wraps to 0."""
-        return cls(tuple((label + 1) % n_classes for label in range(_whole(n_classes))))
-
-    def wanted(self, y: Labels) -> Labels:
-        """The label the attacker wants for each true label, [N]."""
-        return torch.tensor(self.table, device=y.device, dtype=y.dtype)[y.long()]  # uint8 would index as a mask
-
-    def victims(self, y: Labels) -> Mask:
-        """True where success would mean something: the wanted label is not the true one, [N]."""
-        return self.wanted(y) != y
-
-    def candidates(self, y: Labels) -> Mask:
-        """True where a training image may be poisoned, [N]."""
-        if not self.clean_label:
-            return self.victims(y)
-        return torch.isin(y, torch.tensor(self.targets, device=y.device))
-
-    def check_classes(self, classes: int) -> None:
-        """Raise unless the goal speaks of that many classes."""
-        if len(self.table) != classes:
-            raise ValueError(f"the goal has {len(self.table)} classes; the data have {classes}")
-
-    @property
-    def sources(self) -> tuple[int, ...]:
-        """Classes whose triggered images should change their label."""
-        return tuple(label for label, want in enumerate(self.table) if want != label)
-
-    @property
-    def targets(self) -> tuple[int, ...]:
-        """Labels the attacker wants to see."""
-        return tuple(sorted({self.table[label] for label in self.sources}))
 
 
 @dataclass(frozen=True)
@@ -629,14 +470,6 @@ def _unchanged(before: StoredImages, after: StoredImages) -> int:
     """How many images are the same in both."""
     parts = zip(torch.split(before, CHUNK), torch.split(after, CHUNK), strict=True)
     return sum(int(((one - other).flatten(1).any(1) == 0).sum()) for one, other in parts)
-
-
-def _whole(number: Any) -> int:
-    """A label or a number of classes."""
-    try:
-        return index(number)
-    except TypeError:
-        raise TypeError(f"labels and numbers of classes are whole numbers; got {number!r}") from None
 
 
 def _span(y: Labels) -> str:
