@@ -6,7 +6,8 @@ import base64
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from .records import Audit, LabelTrigger, Picture, Suspects
+from .records import LabelTrigger, Picture, Suspects
+from .report import Audit
 
 HEAD = """<!doctype html>
 <html lang="en">

@@ -14,18 +14,10 @@ from ..models.inference import check_network, correct
 from ..models.training import describe_device
 from ..provenance.checkpoints import weights_hash
 from .blind_spots import blind_spots
-from .methods import (
-    filtered,
-    repaired,
-    reversed_suspicions,
-    reversed_triggers,
-    scanned,
-    screened,
-    successes,
-    suspects,
-)
-from .records import Audit
+from .methods import repaired, reversed_suspicions, reversed_triggers, scanned, screened, successes
+from .report import Audit
 from .running import Run
+from .training_data import filtered, suspects
 
 
 class LowAccuracy(ValueError):
