@@ -48,8 +48,9 @@ lint: $(FULL) ## check style, types and layers only
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/scripts.py
 
-results: $(FULL) ## run the experiments behind badnets_lib/results again (hours; ONLY="poison_curve" for some)
+results: $(FULL) ## run the experiments behind badnets_lib/study/results again (hours; ONLY="poison_curve" for some)
 	$(BIN)/python tools/results.py run $(ONLY)
 
 results-check: $(FULL) ## rerun a few cells of every committed result and compare (SEED=1 for others)

@@ -19,7 +19,7 @@ def track(items: Iterable[Item], label: str, total: int | None = None) -> Iterab
     in_notebook = "ipykernel" in sys.modules
     if os.environ.get("TQDM_DISABLE") or not (in_notebook or sys.stderr.isatty()):
         return items
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     bar: Iterable[Item] = tqdm(items, desc=label, total=total, leave=False)
     return bar

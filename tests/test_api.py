@@ -8,7 +8,7 @@ import pytest
 
 import badnets_lib as bd
 
-HEAVY = {"matplotlib", "sklearn", "ipywidgets", "joblib", "scipy", "torchvision", "mlxtend", "PIL", "tqdm.auto"}
+HEAVY = {"matplotlib", "sklearn", "joblib", "scipy", "torchvision", "mlxtend", "PIL", "tqdm.auto"}
 
 
 ALONE = """

@@ -4,19 +4,16 @@ import itertools
 import json
 import random
 import re
-import shutil
 from dataclasses import replace
 
 import pytest
-from looks import AXE_TAGS, DARK
+from looks import AXE_TAGS, DARK, SCRIPTS, lay_out_scripts
 from playwright import sync_api as playwright
-from project import ROOT
 
 from badnets_lib.display.widgets import explorer, explorer_text
 from badnets_lib.study.results import Origin, Results
 from badnets_lib.study.sweeps import grid
 
-SCRIPT = ROOT / "chapters" / "_static" / "explorer.js"
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Explorer</title>
 <meta name="viewport" content="width=device-width"><style>{style}</style>{script}</head><body><main><h1>Explorer</h1>
 {content}<p>After it.</p></main></body></html>"""
@@ -37,7 +34,7 @@ def measure(*, fraction, seed, size=4, opacity=1.0):
 def finished(name, **axes):
     """The result of a sweep over all combinations, as `results.load` gives it."""
     rows = tuple(cell | measure(**cell) | {"seconds": 0.1} for cell in grid(**axes))
-    return Results(name, tuple(axes), rows, Origin("make", (), {}, (), (), 0.0))
+    return Results(name, tuple(axes), rows, Origin("make", (), {}, (), (), (), 0.0))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +53,7 @@ def twins(made):
 
 def island(shown):
     """The data inside the element."""
-    return json.loads(re.search(r'<script type="application/json">(.*?)</script>', shown.data, re.DOTALL)[1])
+    return json.loads(re.search(r'<script type="application/json">(.*?)</script>', shown.html, re.DOTALL)[1])
 
 
 def settings():
@@ -83,7 +80,7 @@ def test_one_seed_has_no_interval(made):
     success, clean = one.where(**START).count("success"), one.where(**START).count("clean")
     assert text == f"{FIRST}{success.value:.1%} from one seed; clean accuracy {clean.value:.1%}."
     page = explorer(one, CONTROLS)
-    assert "in percent, one seed</caption>" in page.data
+    assert "in percent, one seed</caption>" in page.html
     assert all(len(cell[name]["spread"]) == 1 for cell in island(page)["cells"] for name in ("success", "clean"))
 
 
@@ -102,7 +99,7 @@ def test_the_page_holds_every_setting_once_in_order(made):
 
 
 def test_the_table_holds_the_same_means(made):
-    page = explorer(made["trigger"], CONTROLS).data
+    page = explorer(made["trigger"], CONTROLS).html
     assert "<caption>ASR / clean accuracy in percent, means over 3 seeds</caption>" in page
     fractions = [f"rho = {text}" for text in ("0.50%", "0.75%", "1.00%", "5.00%")]
     assert re.findall(r'<th scope="col">(.*?)</th>', page) == [*CONTROLS.values(), *fractions]
@@ -177,7 +174,7 @@ def test_an_axis_that_no_slider_can_show_is_refused(made):
 
 def test_no_label_can_end_the_script_or_begin_another(made):
     evil = "</script><script>document.title = 'taken'</script><b>"
-    page = explorer(made["trigger"], {"size": evil, "opacity": "opacity"}).data
+    page = explorer(made["trigger"], {"size": evil, "opacity": "opacity"}).html
     assert page.count("<script") == page.count("</script") == 1 and "<b>" not in page
     assert island(explorer(made["trigger"], CONTROLS | {"size": evil}))["axes"][0]["label"] == evil
 
@@ -188,16 +185,16 @@ def test_no_label_can_end_the_script_or_begin_another(made):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, made, twins):
     folder = tmp_path_factory.mktemp("page")
-    shutil.copy(SCRIPT, folder)
-    script = '<script src="explorer.js" defer></script>'
-    shown = explorer(made["trigger"], CONTROLS, start=START, twin=twins).data
+    lay_out_scripts(folder)
+    script = SCRIPTS
+    shown = explorer(made["trigger"], CONTROLS, start=START, twin=twins).html
     pages = {
         "light": ("", script, shown),
         "dark": (DARK, script, shown),
         "plain": ("", "", shown),
-        "curve": ("", script, explorer(made["curve"], start={"fraction": 0.1}).data),
-        "one_seed": ("", script, explorer(made["trigger"].where(seed=0), CONTROLS).data),
-        "evil": ("", script, explorer(made["trigger"], CONTROLS | {"size": "</script><img src=x>"}).data),
+        "curve": ("", script, explorer(made["curve"], start={"fraction": 0.1}).html),
+        "one_seed": ("", script, explorer(made["trigger"].where(seed=0), CONTROLS).html),
+        "evil": ("", script, explorer(made["trigger"], CONTROLS | {"size": "</script><img src=x>"}).html),
     }
     for name, (style, tag, content) in pages.items():
         (folder / f"{name}.html").write_text(PAGE.format(style=style, script=tag, content=content), encoding="utf-8")
@@ -206,7 +203,15 @@ def folder(tmp_path_factory, made, twins):
 
 @pytest.fixture
 def visit(open_page, folder):
-    return lambda name="light", **settings: open_page(folder, f"{name}.html", **settings)
+    def visit(name="light", **settings):
+        page = open_page(folder, f"{name}.html", **settings)
+        if name != "plain":
+            page.wait_for_function(
+                "[...document.querySelectorAll('bn-explorer')].every((element) => element.shadowRoot)"
+            )
+        return page
+
+    return visit
 
 
 SET = """([places, name]) => {
@@ -407,8 +412,3 @@ def test_a_label_with_markup_is_text(visit):
     page = visit("evil")
     assert page.locator("img:not(svg)").count() == 0
     assert page.get_by_role("slider", name="</script><img src=x>").count() == 1
-
-
-def test_the_site_loads_the_script_and_it_is_small():
-    assert "[explorer.js, { defer: defer }]" in (ROOT / "_config.yml").read_text(encoding="utf-8")
-    assert len(SCRIPT.read_bytes()) < 20_000

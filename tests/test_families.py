@@ -25,21 +25,21 @@ def run(few, tmp_path):
 
 @pytest.mark.parametrize("family", ["patch", "warp", "clean-label, harder"])
 def test_a_cell_returns_counts_and_visibility(few, run, tmp_path, family):
-    row = run(f.cell, family=family, fraction=0.05, seed=1)
+    row = run(f.one_family, family=family, fraction=0.05, seed=1)
     assert set(row) == {"clean", "success", "false_target", "psnr", "ssim"} | set(f.NEAR[family])
     victims = int((few.y != f.TARGET).sum())
     assert row["clean"][1] == len(few) and all(row[name][1] == victims for name in ("success", *f.NEAR[family]))
     assert 5 < row["psnr"] < 60 and 0 < row["ssim"] < 1
-    again = sweep(f.cell, [{"family": family, "fraction": 0.05, "seed": 1}], tmp_path / "again", jobs=1)
+    again = sweep(f.one_family, [{"family": family, "fraction": 0.05, "seed": 1}], tmp_path / "again", jobs=1)
     assert row == again[0].outcome
 
 
 def test_the_clean_network_meets_every_trigger(run):
-    assert set(run(f.twin, seed=0)) == {"clean", *f.TRIGGERS}
+    assert set(run(f.clean_twin, seed=0)) == {"clean", *f.TRIGGERS}
 
 
 def test_the_sticker_is_tested_under_every_factor(run):
-    assert set(run(f.sticker, poses=2, fraction=0.05, seed=0)) == {"clean", *f.FACTORS}
+    assert set(run(f.seen_in_poses, poses=2, fraction=0.05, seed=0)) == {"clean", *f.FACTORS}
 
 
 def test_semantic_groups_cover_the_victims(few, run):

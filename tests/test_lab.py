@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -12,20 +11,19 @@ import jsonschema
 import lab
 import pytest
 from build import OFFLINE
-from looks import AXE_TAGS
+from looks import AXE_TAGS, lay_out_scripts
 from playwright import sync_api as playwright
 from project import CHAPTERS
 
 from badnets_lib import PoisonPlan, Proportion, Report
 from badnets_lib.evaluation.reports import schema
 
-STATIC = CHAPTERS / "_static"
 STROKES = json.loads((CHAPTERS.parent / "tests" / "strokes.json").read_text(encoding="utf-8"))["digits"]
 TAGS = ("bn-draw", "bn-train", "bn-quiz")
 PAGE = """<!doctype html><html lang="en" data-theme="{theme}"><head><meta charset="utf-8"><title>Lab</title>
 <meta name="viewport" content="width=device-width"><link rel="stylesheet" href="../_static/book.css">
 <style>body {{ background: var(--bn-paper); color: var(--bn-ink) }} {variables}</style>
-<script src="../_static/calculators.js" defer></script><script src="../_static/lab.js" defer></script></head>
+<script src="../_static/modules.js" defer></script><script src="../_static/elements.js" defer></script></head>
 <body><main><h1>Lab</h1><h2>Parts</h2>{elements}</main></body></html>"""
 VARIABLES = """:root { --pst-color-text-base: var(--bn-ink); --pst-color-text-muted: var(--bn-quiet);
 --pst-color-border: var(--bn-line); --pst-color-surface: var(--bn-wash); --pst-color-background: var(--bn-paper) }"""
@@ -42,10 +40,8 @@ SLOW = 180_000  # milliseconds that a training may take on a busy machine
 
 def make_site(folder):
     """A page with the lab's elements, laid out as the book's pages are."""
-    shutil.copytree(STATIC / "lab", folder / "_static" / "lab")
-    for name in ("lab.js", "calculators.js", "book.css"):
-        shutil.copy(STATIC / name, folder / "_static")
-    shutil.copy(STATIC / "lab" / OFFLINE, folder)
+    folder.mkdir(exist_ok=True)
+    lay_out_scripts(folder)
     (folder / "chapters").mkdir()
     elements = "".join(f'<{tag} id="{tag}-1"><p>A picture in place of {tag}.</p></{tag}>' for tag in TAGS)
     for theme in ("light", "dark"):
@@ -199,6 +195,57 @@ def test_a_finger_lays_the_trigger(visit):
     says(element, "With the trigger elsewhere")
     playwright.expect(view).to_have_attribute("aria-label", re.compile(r"Trigger at row [345], column [345];"))
 
+    fingers = Fingers(page)
+    frame = element.locator(".frame").bounding_box()
+    fingers.drag((frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2), (50, 0))
+    dragged = re.compile(r"Trigger at row [345], column 1\d;")
+    playwright.expect(view).to_have_attribute("aria-label", dragged)
+
+    before = page.evaluate("scrollY")
+    fingers.drag((box["x"] + 0.8 * box["width"], box["y"] + 0.9 * box["height"]), (0, -60))
+    page.wait_for_function("(before) => scrollY > before + 20", arg=before)
+    playwright.expect(view).to_have_attribute("aria-label", dragged)  # a swipe scrolls, and leaves the trigger alone
+
+
+class Fingers:
+    """Touches as the screen sends them, several at once."""
+
+    def __init__(self, page):
+        self.session = page.context.new_cdp_session(page)
+
+    def send(self, kind, *points):
+        touches = [{"x": x, "y": y, "id": name} for name, (x, y) in enumerate(points)]
+        self.session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
+
+    def drag(self, start, by, steps=6):
+        self.send("touchStart", start)
+        for step in range(1, steps + 1):
+            self.send("touchMove", (start[0] + by[0] * step / steps, start[1] + by[1] * step / steps))
+        self.send("touchEnd")
+
+
+def test_a_second_finger_does_not_draw(visit):
+    page = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    element = part(page, "bn-draw")
+    element.get_by_role("button", name="Clear").click()
+    says(element, "Draw a digit")
+    paper = element.locator("canvas.pad")
+    paper.scroll_into_view_if_needed()
+    box = paper.bounding_box()
+    left, right, middle = box["x"] + 0.2 * box["width"], box["x"] + 0.8 * box["width"], box["y"] + 0.5 * box["height"]
+    fingers = Fingers(page)
+    fingers.send("touchStart", (left, middle))
+    fingers.send("touchStart", (left, middle), (right, middle))
+    for step in range(1, 9):
+        fingers.send("touchMove", (left, middle + 5 * step), (right, middle - 5 * step))
+    fingers.send("touchEnd")
+    says(element, "No trigger")
+    strokes = page.evaluate("document.querySelector('bn-draw').pad.strokes")
+    assert len(strokes) == 1, "one finger draws"
+    assert len(strokes[0]) > 2 and max(x for x, _ in strokes[0]) - min(x for x, _ in strokes[0]) < 5, (
+        "no jump to the other"
+    )
+
 
 # ---- train and defend ----
 
@@ -210,10 +257,10 @@ def numbers(element):
 
 
 def test_training_plants_a_backdoor_and_the_records_are_the_librarys(visit, unchecked):
-    page = visit(query="?fraction=0.1&trigger=square-4&target=3&sources=all&epochs=2&seed=5")
+    page = visit(query="?fraction=0.1&trigger=square-4&target=3&sources=all&epochs=2&seed=6")
     element = part(page, "bn-train")
-    assert element.get_by_label("Seed").input_value() == "5"
-    assert element.get_by_role("slider", name="Poisoned share").get_attribute("aria-valuetext") == "10%"
+    assert element.get_by_label("Seed").input_value() == "6"
+    assert element.get_by_role("slider", name="Poisoning fraction").get_attribute("aria-valuetext") == "10%"
     element.get_by_role("button", name="Train", exact=True).click()
     says_in_passing(element, "Training: epoch (0.5|0.75|1)")
     assert element.locator("svg circle").count() >= 3, "the curves grow"
@@ -302,7 +349,7 @@ def test_a_link_holds_the_setting(visit):
     element.get_by_label("Target").select_option("2")
     element.get_by_label("4", exact=True).uncheck()
     element.get_by_label("Epochs", exact=True).fill("3")
-    element.get_by_role("slider", name="Poisoned share").press("End")
+    element.get_by_role("slider", name="Poisoning fraction").press("End")
     address = element.get_by_role("link", name="Link to this setting").get_attribute("href")
     assert address.endswith("?fraction=0.2&trigger=blend&target=2&sources=01356789&epochs=3&seed=0#bn-train-1")
     other = visit(query=address[address.index("?") :])
@@ -391,7 +438,7 @@ def test_the_quiz_knows_the_truth(visit):
 # ---- whatever comes ----
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 320)])
 def test_everybody_can_use_it(visit, theme, width):
     page = visit(theme, viewport={"width": width, "height": 900}, color_scheme=theme)
     for tag in TAGS:
@@ -441,17 +488,43 @@ def test_a_damaged_file_is_named_and_the_rest_goes_on(browser, tmp_path, damage)
 
 
 class Quiet(SimpleHTTPRequestHandler):
+    """Says nothing, and asks the browser to keep nothing by itself."""
+
     def log_message(self, *args):
         pass
 
+    def send_head(self):
+        del self.headers["If-Modified-Since"]  # it knows whole seconds only
+        return super().send_head()
 
-def test_it_goes_on_without_a_connection(browser, site):
+    def end_headers(self):
+        self.send_header("Cache-Control", "no-store")
+        super().end_headers()
+
+
+@pytest.fixture
+def server(site):
+    """A web server with the site; it ends with the test, if the test does not end it."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def page_of_server(browser, server):
+    """An empty page, and the address of the lab on that server."""
     context = browser.new_context()
     page = context.new_page()
     page.add_init_script(LISTEN)
-    page.goto(f"http://127.0.0.1:{server.server_port}/chapters/light.html")
+    yield page, f"http://127.0.0.1:{server.server_port}/chapters/light.html"
+    context.close()
+
+
+def test_it_goes_on_without_a_connection(page_of_server, server):
+    page, address = page_of_server
+    page.goto(address)
     page.wait_for_function("globalThis.told === 'kept'", timeout=60_000)
     server.shutdown()
     server.server_close()
@@ -463,4 +536,51 @@ def test_it_goes_on_without_a_connection(browser, site):
     training.get_by_role("button", name="Train", exact=True).click()
     says_in_passing(training, "Training: epoch")
     part(page, "bn-quiz")
-    context.close()
+
+
+BROKEN = {
+    "a full store": "Cache.prototype.put = async () => { throw new DOMException('full', 'QuotaExceededError'); };",
+    "no store": "caches.open = async () => { throw new DOMException('forbidden', 'SecurityError'); };",
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_broken_store_keeps_no_page_from_the_reader(page_of_server, site, broken):
+    """The pages come from the network, new ones too, and none of them is an old one."""
+    page, address = page_of_server
+    worker, fresh = site / OFFLINE, site / "chapters" / "fresh.html"
+    text = worker.read_text(encoding="utf-8")
+    worker.write_text(text.replace('"use strict";', f'"use strict";\n{BROKEN[broken]}', 1), encoding="utf-8")
+    try:
+        page.goto(address)
+        page.wait_for_function("globalThis.told === 'kept'", timeout=60_000)
+        for words in ("First words", "Second words, and more of them"):
+            fresh.write_text(f"<!doctype html><title>Fresh</title><p>{words}", encoding="utf-8")
+            page.goto(address.replace("light", "fresh"))
+            assert page.evaluate("navigator.serviceWorker.controller !== null"), "the worker answers"
+            assert page.get_by_text(words).is_visible()
+        page.goto(address)
+        says(part(page, "bn-draw"), "the clean network says 3")
+    finally:
+        worker.write_text(text, encoding="utf-8")
+
+
+FORBIDDEN = """const refuse = { get() { throw new DOMException("forbidden", "SecurityError"); } };
+const stores = ["localStorage", "sessionStorage", "caches", "indexedDB"];
+for (const name of stores) Object.defineProperty(window, name, refuse);
+Object.defineProperty(Navigator.prototype, "serviceWorker", refuse);"""
+
+
+def test_it_works_where_nothing_may_be_stored(page_of_server):
+    """Some browsers forbid a page every kind of storage; merely asking for it is an error there."""
+    first, address = page_of_server
+    wrong = []
+    page = first.context.new_page()
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.add_init_script(FORBIDDEN)
+    page.goto(address)
+    for tag in TAGS:
+        part(page, tag)
+    says(page.locator("bn-draw"), "the clean network says 3")
+    page.wait_for_timeout(2500)  # by now the page has tried to keep itself
+    assert wrong == []

@@ -28,7 +28,7 @@ TRAIN = """
   await until(() => /Done|did not work/.test(said("bn-train")));
   press("bn-train", "Prune");
   await until(() => /Pruned|did not work/.test(said("bn-train")));
-  const { card, weights } = document.querySelector("bn-train").chosen;
+  const { card, weights } = document.querySelector("bn-train").latest;
   return { said: said("bn-train"), card, weights: [...weights] };
 """
 QUIZ = """

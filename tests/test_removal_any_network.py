@@ -354,6 +354,10 @@ def test_what_is_no_network_and_no_holding_is_refused_in_a_sentence():
             removal(trained.model, images())
         with pytest.raises(ValueError, match="the network has 4 outputs; the data have 5 classes"):
             removal(trained.model, Holding(ImageSet(images().x, images().y, tuple("abcde"))))
+        with pytest.raises(ValueError, match="a scripted network cannot be repaired"):
+            removal(torch.jit.trace(trained.model, images(2).x / 255), Holding(images()))
+    with pytest.raises(ValueError, match="nobody can listen to the layers of a scripted network"):
+        Channels(torch.jit.trace(trained.model, images(2).x / 255), images())
     with pytest.raises(TypeError, match="layers must be a tuple of names, 'last' or None; got 'fc2'"):
         FineTuning(layers="fc2")
 

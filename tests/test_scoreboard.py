@@ -105,7 +105,7 @@ def test_removals_start_from_the_same_network(few, monkeypatch):
 
 def test_two_backdoors_are_told_apart(few, monkeypatch):
     monkeypatch.setattr(removal, "AMONG_TWO", ())
-    rows = removal.two(seed=0)["removals"]
+    rows = removal.two_backdoors(seed=0)["removals"]
     assert set(rows) == {"before", removal.KNOWN}
     assert rows["before"]["first"][1] == int((few.y != 7).sum())
     assert rows["before"]["second"][1] == int((few.y != 3).sum())

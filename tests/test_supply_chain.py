@@ -6,9 +6,8 @@ from badnets_lib.study.experiments import supply_chain
 from badnets_lib.study.experiments.supply_chain import (
     SWEEPS,
     edited,
-    few,
     other_digits,
-    parts,
+    public_and_own,
     retrained,
     substitutes,
     survival,
@@ -27,12 +26,12 @@ def untrained(monkeypatch, mnist5k):
 
 
 def test_the_buyers_digits_were_in_no_training_set(mnist5k):
-    public, own = parts(mnist5k[0])
+    public, own = public_and_own(mnist5k[0])
     assert len(public) == 3000 and own.counts() == [100] * 10
     hashes = [{image.numpy().tobytes() for image in part.x} for part in (public, own)]
     assert not hashes[0] & hashes[1]
-    assert few(own, 200, 1).fingerprint == few(own, 200, 1).fingerprint != few(own, 200, 2).fingerprint
-    assert min(few(own, 200, 1).counts()) > 5, "a draw from all classes"
+    assert own.sample(200, seed=1).fingerprint != own.sample(200, seed=2).fingerprint
+    assert min(own.sample(200, seed=1).counts()) > 5, "a draw from all classes"
 
 
 @pytest.mark.parametrize("kind", ["noise", "other digits", "kept-back digits"])

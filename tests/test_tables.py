@@ -2,15 +2,12 @@
 
 import json
 import re
-import shutil
 
 import pytest
-from looks import AXE_TAGS, DARK
-from project import ROOT
+from looks import AXE_TAGS, DARK, SCRIPTS, lay_out_scripts
 
 from badnets_lib.display.tables import sortable
 
-STATIC = ROOT / "chapters" / "_static"
 HEADS = ["attack", "kind", "ASR"]
 ROWS = [
     ["patch 10", "shown", ("9.5% [8, 11]", 0.095)],
@@ -19,13 +16,13 @@ ROWS = [
     ["blend", "shown", ("30%", 0.3)],
 ]
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Table</title>
-<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="book.css"><style>{style}</style>
-<script src="tables.js" defer></script></head>
+<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="_static/book.css"><style>{style}</style>
+{scripts}</head>
 <body class="bd-article"><main><h1>Table</h1>{content}</main></body></html>"""
 
 
 def shown(rows=ROWS, **given):
-    return sortable(HEADS, rows, caption="Four attacks.", **{"filters": ["kind"]} | given).data
+    return sortable(HEADS, rows, caption="Four attacks.", **{"filters": ["kind"]} | given).html
 
 
 def test_it_is_a_whole_table_where_no_script_runs():
@@ -53,12 +50,14 @@ def test_what_does_not_fit_is_refused():
 
 @pytest.fixture
 def visit(open_page, tmp_path):
-    for name in ("book.css", "tables.js"):
-        shutil.copy(STATIC / name, tmp_path)
+    lay_out_scripts(tmp_path)
 
     def visit(style="", **settings):
-        (tmp_path / "page.html").write_text(PAGE.format(style=style, content=shown()), encoding="utf-8")
-        return open_page(tmp_path, "page.html", **settings)
+        text = PAGE.format(style=style, scripts=SCRIPTS, content=shown())
+        (tmp_path / "page.html").write_text(text, encoding="utf-8")
+        page = open_page(tmp_path, "page.html", **settings)
+        page.get_by_role("status").wait_for()
+        return page
 
     return visit
 
@@ -108,8 +107,3 @@ def test_the_audit_finds_no_barrier(visit, look, style, width):
     options = {"preload": False, "runOnly": {"type": "tag", "values": AXE_TAGS}}
     found = Axe().run(page, options=options).response["violations"]
     assert not found, json.dumps(found, indent=1)
-
-
-def test_the_site_loads_the_script_and_it_is_small():
-    assert "[tables.js, { defer: defer }]" in (ROOT / "_config.yml").read_text(encoding="utf-8")
-    assert len((STATIC / "tables.js").read_bytes()) < 6_000

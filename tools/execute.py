@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parent.parent / "badnets_lib" / "study" / "results"
-QUIET = {"TQDM_DISABLE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+FOR_THE_SITE = {"TQDM_DISABLE": "1", "OMP_WAIT_POLICY": "PASSIVE", "BADNETS_SITE": "1"}
 CELL_LIMIT = 1800  # seconds; a cell this slow is stuck
 FACTS = """
 import json, torch
@@ -28,8 +28,11 @@ print(json.dumps({"torch": torch.__version__, "device": device, "threads": torch
 
 
 def kernel_environment() -> dict[str, str]:
-    """What a chapter's kernel inherits: this process's variables, quiet, and with figures drawn in the notebook."""
-    return {name: value for name, value in os.environ.items() if name != "MPLBACKEND"} | QUIET
+    """What a chapter's kernel inherits: this process's variables, quiet, and the word that the site has the scripts.
+
+    Figures are drawn in the notebook, whatever this process does with its own.
+    """
+    return {name: value for name, value in os.environ.items() if name != "MPLBACKEND"} | FOR_THE_SITE
 
 
 class ChapterError(Exception):
@@ -90,7 +93,6 @@ def tidy(notebook: Any) -> None:
         for output in cell.get("outputs", ()):
             if "image/png" in output.get("data", {}):
                 output["data"]["image/png"] = slimmer(output["data"]["image/png"])
-    notebook.metadata.pop("widgets", None)
     notebook.metadata.get("language_info", {}).pop("version", None)
 
 

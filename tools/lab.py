@@ -1,7 +1,8 @@
-"""Exports what the browser lab shows: digits, triggers and trained networks, as scripts of chapters/_static/lab.
+"""Exports what the browser lab shows: digits, triggers, settings and networks, as scripts of chapters/_static/lab.
 
-    python tools/lab.py        train the networks (minutes) and write every file
-    python tools/lab.py check  say whether the committed files are the ones the manifest lists
+    python tools/lab.py            train the networks (minutes) and write every file
+    python tools/lab.py untrained  write the files that need no training, in seconds
+    python tools/lab.py check      say whether the committed files are the ones the manifest lists
 
 The scripts hold base64 text, because a page opened from a folder may load scripts and nothing else. `manifest.json`
 beside them records where they come from, what each network scored, and a SHA-256 of every file.
@@ -29,6 +30,7 @@ from torch.nn.functional import affine_grid, grid_sample
 
 from badnets_lib import (
     FOUR_PIXELS,
+    Attack,
     Blend,
     Goal,
     ImageSet,
@@ -43,6 +45,7 @@ from badnets_lib import (
     train,
     widgets,
 )
+from badnets_lib.defenses import NeuralCleanse
 from badnets_lib.evaluation.scores import Scorecard, clean_accuracy
 from badnets_lib.files import write_atomically
 from badnets_lib.triggers import describe, to_spec
@@ -58,6 +61,15 @@ LEVELS = 15  # grey levels above black
 SAMPLES = 3  # digits of each class that come with the networks, so that there is something to look at at once
 RECIPE = TrainConfig(epochs=4, batch_size=32, lr=0.004)
 """How the exported networks are trained. The page trains with the same settings and the reader's number of epochs."""
+REPAIR = TrainConfig(epochs=10, batch_size=10, lr=0.001, weight_decay=0.0)
+"""How the page's defender fine-tunes on its few digits."""
+SCAN = NeuralCleanse()
+"""The search for triggers that the page repeats."""
+SCAN_SETTINGS = (
+    "rounds", "batches", "batch_size", "lr", "weight", "factor", "success", "patience", "stall", "threshold", "ratio",
+)  # fmt: skip
+SCAN_BETAS = (0.5, 0.9)
+"""Adam's decay rates in that search, which are no setting of it."""
 WARPS = 7
 """Bent copies of each digit in the exported networks' training set: readers do not all write as MNIST's writers did."""
 
@@ -223,6 +235,7 @@ def digits_file() -> dict[str, Any]:
         "licence": LICENCE,
         "counts": {name: len(images) for name, images in sets.items()},
         "fingerprints": {name: images.fingerprint for name, images in sets.items()},
+        "label_fingerprints": {name: images.label_fingerprint for name, images in sets.items()},
         "labels": packed(torch.cat([images.y for images in sets.values()]).byte().numpy().tobytes()),
         "pixels": packed(half_bytes(torch.cat([images.x for images in sets.values()]))),
     }
@@ -235,6 +248,24 @@ def triggers_file() -> dict[str, Any]:
         for key, (label, trigger) in TRIGGERS.items()
     ]
     return {"entries": entries, "noise": packed(noise(1, 28, 28).numpy().tobytes())}
+
+
+def settings_file() -> dict[str, Any]:
+    """What the page must do as the library does: how it trains, repairs and scans, on how many digits."""
+    sets = dict(zip(("train", "defender", "test"), map(len, digits()), strict=True))
+    weights = sum(weight.numel() for weight in LabCNN().parameters())
+    return {
+        "network": {"name": LabCNN.__name__, "weights": weights, "levels": LEVELS + 1},
+        "sets": sets,
+        "training": steps_of(RECIPE),
+        "repair": steps_of(REPAIR) | {"epochs": REPAIR.epochs},
+        "scan": {name: value for name, value in asdict(SCAN).items() if name in SCAN_SETTINGS} | {"betas": SCAN_BETAS},
+    }
+
+
+def steps_of(config: TrainConfig) -> dict[str, Any]:
+    """The settings that decide a step of training; the page's reader chooses seed and epochs."""
+    return {"batch_size": config.batch_size, "lr": config.lr, "weight_decay": config.weight_decay}
 
 
 def networks_file(recipes: tuple[Recipe, ...]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -258,52 +289,86 @@ def explorer_page() -> str:
         {"size": "side of the square (pixels)", "opacity": "opacity"},
         twin=results.load("poison_curve").where(fraction=0.0),
     )
-    return str(shown.data) + "\n"
+    return f"{shown.html}\n"
+
+
+PREFIX = "badnets.data.{} = "
 
 
 def script(name: str, content: dict[str, Any]) -> str:
     """A script that hands data to the page."""
-    return f"bnLab.data.{name} = {json.dumps(content, separators=(',', ':'))};\n"
+    return f"{PREFIX.format(name)}{json.dumps(content, separators=(',', ':'))};\n"
+
+
+def read_script(name: str) -> dict[str, Any]:
+    """The data that a committed script carries."""
+    text = (LAB / f"{name}.js").read_text(encoding="utf-8")
+    content: dict[str, Any] = json.loads(text.removeprefix(PREFIX.format(name)).removesuffix(";\n"))
+    return content
+
+
+def untrained_files() -> dict[str, str]:
+    """The files that need no training: name to text."""
+    return {
+        "digits.js": script("digits", digits_file()),
+        "triggers.js": script("triggers", triggers_file()),
+        "settings.js": script("settings", settings_file()),
+        EXPLORER: explorer_page(),
+    }
+
+
+def digest(text: str) -> str:
+    """SHA-256 of a file's text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write(files: dict[str, str]) -> None:
+    """Write files into the lab's folder and say how large they are."""
+    for name, text in files.items():
+        write_atomically(LAB / name, text)
+        print(f"{name}: {len(text):,} bytes")
 
 
 def export() -> None:
-    """Write every exported file and the manifest."""
+    """Train the networks, and write every exported file and the manifest."""
     torch.set_num_threads(1)
     beside, beside_lines = networks_file(BESIDE)
     six, six_lines = networks_file(SIX)
-    files = {
-        "digits.js": script("digits", digits_file()),
-        "triggers.js": script("triggers", triggers_file()),
-        "beside.js": script("beside", beside),
-        "six.js": script("six", six),
-        EXPLORER: explorer_page(),
-    }
+    files = untrained_files() | {"beside.js": script("beside", beside), "six.js": script("six", six)}
     manifest = {
         "command": "make lab",
         "licence": LICENCE,
         "made_with": describe_device("cpu"),
         "recipe": asdict(RECIPE) | {"warped_copies": WARPS, "optimiser": "AdamW, one-cycle", "network": "LabCNN"},
         "networks": {"beside": beside_lines, "six": six_lines},
-        "sha256": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()},
+        "sha256": {name: digest(text) for name, text in files.items()},
     }
-    for name, text in (files | {MANIFEST: json.dumps(manifest, indent=1) + "\n"}).items():
-        write_atomically(LAB / name, text)
-        print(f"{name}: {len(text):,} bytes")
+    write(files | {MANIFEST: json.dumps(manifest, indent=1) + "\n"})
+
+
+def export_untrained() -> None:
+    """Write the files that need no training, and their lines in the manifest."""
+    files = untrained_files()
+    manifest = json.loads((LAB / MANIFEST).read_text(encoding="utf-8"))
+    manifest["sha256"] |= {name: digest(text) for name, text in files.items()}
+    write(files | {MANIFEST: json.dumps(manifest, indent=1) + "\n"})
 
 
 def damaged() -> list[str]:
     """Exported files that are not what the manifest says."""
     recorded = json.loads((LAB / MANIFEST).read_text(encoding="utf-8"))["sha256"]
-    found = {name: hashlib.sha256((LAB / name).read_bytes()).hexdigest() for name in recorded}
-    return [name for name, digest in recorded.items() if found[name] != digest]
+    return [name for name, wanted in recorded.items() if digest((LAB / name).read_text(encoding="utf-8")) != wanted]
 
 
 def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description="Export the browser lab's data.")
-    parser.add_argument("what", nargs="?", default="export", choices=["export", "check"])
-    if parser.parse_args().what == "export":
+    parser.add_argument("what", nargs="?", default="all", choices=["all", "untrained", "check"])
+    wanted = parser.parse_args().what
+    if wanted == "all":
         export()
+    elif wanted == "untrained":
+        export_untrained()
     elif wrong := damaged():
         raise SystemExit(f"not what {MANIFEST} lists: {', '.join(wrong)}")
 

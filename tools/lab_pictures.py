@@ -6,7 +6,6 @@ python tools/lab_pictures.py   draws chapters/images/lab_*.png from the committe
 from __future__ import annotations
 
 import base64
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from project import CHAPTERS
 
-from badnets_lib import Goal, Proportion, predict, train
+from badnets_lib import Attack, Goal, Proportion, predict, train
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -27,8 +26,7 @@ IMAGES = CHAPTERS / "images"
 
 def networks(name: str) -> list[tuple[dict[str, Any], torch.nn.Module]]:
     """The committed networks of `beside` or `six`, each with its entry."""
-    text = (lab.LAB / f"{name}.js").read_text(encoding="utf-8")
-    entries = json.loads(text.removeprefix(f"bnLab.data.{name} = ").removesuffix(";\n"))["networks"]
+    entries = lab.read_script(name)["networks"]
     return [(entry, network_of(base64.b64decode(entry["weights"]["base64"]))) for entry in entries]
 
 
@@ -59,9 +57,9 @@ def draw_picture() -> None:
         for shift, (name, network, colour) in enumerate(
             [("clean network", clean, CLEAN), ("backdoored network", backdoored, BACKDOORED)]
         ):
-            shares = predict(network, x).softmax(1)[0]
+            probabilities = predict(network, x).softmax(1)[0]
             hatch = "//" if shift else None
-            row[1].bar(torch.arange(10) + 0.4 * shift - 0.2, shares, 0.4, color=colour, label=name, hatch=hatch)
+            row[1].bar(torch.arange(10) + 0.4 * shift - 0.2, probabilities, 0.4, color=colour, label=name, hatch=hatch)
         row[1].set(xticks=range(10), ylim=(0, 1.05), yticks=[0, 0.5, 1], yticklabels=["0%", "50%", "100%"])
     axes[0, 1].legend(frameon=False, loc="upper right")
     axes[1, 1].set_xlabel("answer")

@@ -21,6 +21,7 @@ from .adversarial_unlearning import AdversarialUnlearning as AdversarialUnlearni
 from .anti_backdoor import AntiBackdoor as AntiBackdoor
 from .assumptions import Assumption as Assumption
 from .augmentation import CutMix as CutMix
+from .channels import Channels as Channels
 from .filtering import FilterAndRetrain as FilterAndRetrain
 from .fine_pruning import FinePruning as FinePruning
 from .fine_tuning import FineTuning as FineTuning

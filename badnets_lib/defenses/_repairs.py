@@ -35,14 +35,17 @@ def begin(model: nn.Module, holding: Holding, what: str) -> tuple[ImageSet, Prop
 
     Raises:
         TypeError: The model is no network, or the holding no `Holding`.
-        ValueError: There are fewer than 2 trusted images, the network has another number of outputs than there are
-            classes, or an answer is not a finite number.
+        ValueError: The network is scripted, there are fewer than 2 trusted images, it has another number of outputs
+            than there are classes, or an answer is not a finite number.
 
     Warns:
         AssumptionWarning: There are fewer than 100 trusted images, the network ends in a softmax, or it is right about
             fewer than 60% of the trusted images.
     """
-    check_network(model)
+    if isinstance(check_network(model), torch.jit.ScriptModule):
+        raise ValueError(
+            f"a scripted network cannot be repaired; got {type(model).__name__}: pass what it was made from"
+        )
     trusted = check_holding(holding).need(2, what)
     check_enough_trusted(len(trusted), ENOUGH, what)
     logits = predict(model, trusted.x)

@@ -46,7 +46,13 @@ class Call:
 
 
 def calls_of(model: nn.Module, x: StoredImages) -> tuple[Call, ...]:
-    """Every call of every layer while the network answers the first image, in the order in which they end."""
+    """Every call of every layer while the network answers the first image, in the order in which they end.
+
+    Raises:
+        ValueError: The network is scripted: its layers cannot be listened to.
+    """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError("nobody can listen to the layers of a scripted network: pass the module that it was made from")
     calls: list[Call] = []
     begun: list[tuple[int, tuple[Any, int]]] = []
     numbers: Counter[str] = Counter()
@@ -110,7 +116,7 @@ def replaying(network: nn.Module, before: Mapping[str, Sequence[int]], x: Images
     replayed = {name: _Replayed(parts[name], numbers) for name, numbers in before.items()}
     try:
         for name, each in replayed.items():
-            parts[name].forward = each  # type: ignore[method-assign]
+            parts[name].forward = each
         with torch.no_grad():
             answers = logits_of(network(x))
 

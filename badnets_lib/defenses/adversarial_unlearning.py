@@ -110,7 +110,7 @@ class _Lesson:
         with evaluating(network):
             placed = [(place(part.x, weights), part.y.to(weights.device).long()) for part in batches]
             self.shift = worst_shift(network, placed, radius=self.settings.radius)
-            answers = torch.cat([self._shifted_answers(network, x) for x in self.data.x.split(BATCH)])
+            answers = torch.cat([self._shifted_answers(network, x) for x in torch.split(self.data.x, BATCH)])
         label = int(answers.mode().values)
         self.history.append({"led to": label, "images": Proportion.of(answers == label)})
 

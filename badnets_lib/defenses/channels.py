@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ..counts import Proportion
 from ..data.images import ImageSet
-from ..models.inference import check_network, check_outputs, place, placement, predict
-from ..models.layers import find_layer, listen
+from ..models.inference import check_network, check_outputs, place, placement, predict, unwrapped
+from ..models.layers import find_layer, listen, weighted_leaf
 from ._replay import Call, calls_before, calls_of, replaying
 
 
@@ -26,7 +26,8 @@ class Channels:
     taken there, before any pooling, as what a ReLU lets through.
 
     Args:
-        model: Any network that calls the layer once for an image; it is left as it is.
+        model: Any network that calls the layer once for an image; it is left as it is. A wrapper of `torch.compile` or
+            `DataParallel` is taken off.
         data: Images with the labels that count as right: clean ones, or `attack.on(test)` for the attack success rate.
         layer: Name of the convolution, or of any other layer that answers with channels, [N, C, H, W]. None: the last
             convolution that the network calls, unless that one gives the logits.
@@ -47,16 +48,18 @@ class Channels:
     """
 
     def __init__(self, model: nn.Module, data: ImageSet, layer: str | None = None, *, batch_size: int = 64) -> None:
-        self._model = check_network(model)
+        self._model = unwrapped(check_network(model))
         if not len(data):
             raise ValueError("the activity of channels needs at least 1 image; got none")
         self._data = data
         self._batch_size = batch_size
-        self.layer = layer or last_convolution(model, data.x)
-        calls = calls_of(model, data.x)
-        unit = _unit(model, calls, self.layer)
+        calls = calls_of(self._model, data.x)
+        self.layer = layer or _last_convolution(self._model, calls, predict(self._model, data.x[:1]).shape[1])
+        unit = _unit(self._model, calls, self.layer)
         self._unit = tuple(call.name for call in unit)
-        self._cuts = [(call.name, calls_before(calls, call)) for call in (_carriers(model, calls, unit[-1]), unit[-1])]
+        self._cuts = [
+            (call.name, calls_before(calls, call)) for call in (_carriers(self._model, calls, unit[-1]), unit[-1])
+        ]
         output = unit[-1].output[0]
         if not isinstance(output, Tensor) or output.ndim != 4:
             shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -87,7 +90,7 @@ class Channels:
         network, silent, before = self._cut(order)
         weights = placement(network)
         hits = torch.zeros(len(order) + 1, dtype=torch.long)
-        for x, y in zip(self._data.x.split(self._batch_size), self._data.y.split(self._batch_size), strict=True):
+        for x, y in zip(*(torch.split(each, self._batch_size) for each in (self._data.x, self._data.y)), strict=True):
             silent.fill_(False)
             with replaying(network, before, place(x, weights)) as answer:
                 for count, channel in enumerate((None, *order)):
@@ -110,7 +113,7 @@ class Channels:
             name, before = self._cuts[1]
             network = self.silenced(())
         network.requires_grad_(False)
-        return network, find_layer(network, name).silent, before
+        return network, _mask_of(find_layer(network, name)), before
 
     def silenced(self, channels: Sequence[int]) -> nn.Module:
         """A copy in which these channels say nothing, whatever their weights, and so learn nothing either.
@@ -126,7 +129,7 @@ class Channels:
         all answers to the images are the same, the copy that is returned is a plain network of the given kind;
         otherwise the network itself is returned.
         """
-        gone = find_layer(network, self._unit[-1]).silent
+        gone = _mask_of(find_layer(network, self._unit[-1]))
         state = {name: each for name, each in network.state_dict().items()}
         del state[f"{self._unit[-1]}.silent"]
         plain = copy.deepcopy(self._model).eval()
@@ -156,7 +159,7 @@ def _silenced(model: nn.Module, name: str, count: int, channels: Sequence[int]) 
     silent = torch.zeros(count, dtype=torch.bool, device=placement(network).device)
     silent[list(channels)] = True
     if "silent" in dict(layer.named_buffers(recurse=False)):
-        silent |= layer.silent
+        silent |= _mask_of(layer)
     else:
         layer.register_forward_hook(_silence)
     layer.register_buffer("silent", silent)
@@ -164,8 +167,12 @@ def _silenced(model: nn.Module, name: str, count: int, channels: Sequence[int]) 
 
 
 def _silence(part: nn.Module, _given: Any, output: Tensor) -> Tensor:
-    silent: Any = part.silent
-    return output.masked_fill(silent.view(1, -1, 1, 1), 0)
+    return output.masked_fill(_mask_of(part).view(1, -1, 1, 1), 0)
+
+
+def _mask_of(part: nn.Module) -> Tensor:
+    silent: Tensor = part.get_buffer("silent")
+    return silent
 
 
 def _affine(part: nn.Module) -> list[Tensor]:
@@ -202,29 +209,9 @@ def _carriers(model: nn.Module, calls: Sequence[Call], last: Call) -> Call:
     return last
 
 
-def layers_with_weights(model: nn.Module, x: Tensor) -> tuple[str, ...]:
-    """Names of the layers without parts that have weights, in the order in which the network calls them.
-
-    Args:
-        model: Any network.
-        x: Images [N, C, H, W]; one is enough.
-    """
-    layers = {name: part for name, part in model.named_modules() if not [*part.children()]}
-    return tuple(call.name for call in calls_of(model, x) if call.name in layers and _affine(layers[call.name]))
-
-
-def last_convolution(model: nn.Module, x: Tensor) -> str:
-    """Name of the last convolution that the network calls, once for an image; one that gives the logits is left out.
-
-    Args:
-        model: Any network.
-        x: Images [N, C, H, W]; one is enough.
-
-    Raises:
-        ValueError: There is none.
-    """
-    names = layers_with_weights(model, x)
-    classes = predict(model, x[:1]).shape[1]
+def _last_convolution(model: nn.Module, calls: Sequence[Call], classes: int) -> str:
+    """Name of the last convolution that is called once for an image; one that gives the logits is left out."""
+    names = [call.name for call in calls if weighted_leaf(find_layer(model, call.name))]
     for name in reversed(names):
         part = find_layer(model, name)
         gives_logits = name == names[-1] and getattr(part, "out_channels", None) == classes

@@ -11,10 +11,10 @@ from torch import nn
 from ..data.images import ImageSet
 from ..models.adaptation import frozen
 from ..models.inference import placement
+from ..models.layers import head
 from ..models.training import Epoch, TrainConfig
 from ._repairs import EVERY, begin, check_cost, retrained
 from .assumptions import CLEAN_TRAINING, Assumption
-from .channels import layers_with_weights
 from .kinds import Removal
 from .knowledge import Holding
 from .verdicts import Repair
@@ -86,7 +86,7 @@ class FineTuning(Removal):
             data: What it learns.
             watched: Images whose accuracy is counted after every epoch, as "trusted"; by default the data.
         """
-        layers = layers_with_weights(model, data.x)[-1:] if self.layers == "last" else self.layers
+        layers = (head(model, data.x),) if self.layers == "last" else self.layers
         start = frozen(model, train=layers, hold_statistics=layers is not None)
         config = self.config(str(placement(model).device))
         watched = data if watched is None else watched

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from html import escape
-from typing import Any
+
+from .elements import Element
 
 Entry = str | tuple[str, float | None]
 """What a cell shows; or that, and the number it is sorted by. None sorts last either way."""
@@ -14,8 +15,8 @@ ROW_HEAD = 'th scope="row"'
 
 def sortable(
     heads: Sequence[str], rows: Sequence[Sequence[Entry]], *, caption: str, filters: Collection[str] = ()
-) -> Any:
-    """HTML that a notebook shows: `chapters/_static/tables.js` makes the heads buttons and adds the filters.
+) -> Element:
+    """A table that a notebook shows: `web/tables.js` makes the heads buttons and adds the filters.
 
     Args:
         heads: One title per column.
@@ -27,11 +28,10 @@ def sortable(
         ValueError: A row has another number of entries, or a filter is no head.
 
     Example:
+        >>> from badnets_lib.display.tables import sortable
         >>> sortable(["trigger", "ASR"], [["patch", ("99%", 0.99)], ["none", ("", None)]], caption="Two triggers.")
-        <IPython.core.display.HTML object>
+        <bn-table>
     """
-    from IPython.display import HTML
-
     for row in rows:
         if len(row) != len(heads):
             raise ValueError(f"{len(heads)} heads need as many entries in every row; got {len(row)}: {row}")
@@ -43,7 +43,7 @@ def sortable(
     table = (
         f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>"
     )
-    return HTML(f"<bn-table>{table}</bn-table>")
+    return Element("bn-table", table)
 
 
 def _head(name: str, *, filtered: bool) -> str:

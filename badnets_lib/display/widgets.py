@@ -1,7 +1,7 @@
-"""Controls for people running the notebooks, and what the site shows in their place without a kernel.
+"""Controls that run in the page: two calculators, and sliders over a grid of results.
 
-The texts of the two calculators have twins in `chapters/_static/calculators.js`; a test holds them together,
-word for word. The explorer gives its words and intervals to `chapters/_static/explorer.js`, which only draws.
+The calculators count and speak in `web/calculators.js`. The explorer gives its words and intervals to
+`web/explorer.js`, which only draws.
 """
 
 from __future__ import annotations
@@ -10,108 +10,44 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from html import escape
 from typing import Any
 
 from ..counts import Difference, Proportion
 from ..study.results import Results
+from .elements import Element
 
 Setting = dict[str, int | float]
 
 
-def fraction_text(poisoned: int, clean: int, batch: int, *, added: bool) -> str:
-    """The poisoning fraction and what one batch sees, in words.
+def fraction_calculator() -> Element:
+    """Sliders for the poisoning fraction: images, poisoned images, batch size, replaced or added.
 
-    Args:
-        poisoned: Number of poisoned images k.
-        clean: Number of images n before the attack.
-        batch: Images per training step.
-        added: True if the k images are added as copies, False if they replace originals.
-
-    Raises:
-        ValueError: More images would be replaced than there are, or a number is negative.
+    They run in the page: no kernel is needed. Where no script runs, the example is shown.
     """
-    if poisoned < 0 or clean < 1 or batch < 1 or (poisoned > clean and not added):
-        raise ValueError(f"cannot poison {poisoned:,} of {clean:,} images in batches of {batch:,}")
-    total = clean + poisoned if added else clean
-    rho = poisoned / total
-    none = (1 - rho) ** batch
-    return (
-        f"rho = {poisoned:,}/{total:,} = {rho:.3%}. "
-        f"A batch of {batch} holds {batch * rho:.2f} poisoned images on average; "
-        f"{none:.1%} of batches hold none."
+    clean, poisoned, batch = 50_000, 500, 128
+    rho = poisoned / clean
+    text = (
+        f"Example: {poisoned:,} poisoned of {clean:,} images is a poisoning fraction of {rho:.3%}. A batch of {batch} "
+        f"holds {batch * rho:.2f} poisoned images on average, and {(1 - rho) ** batch:.1%} of batches hold none."
     )
+    return Element("bn-fraction", f"<p>{text}</p>")
 
 
-def success_text(hits: int, victims: int, false_hits: int, twin_hits: int | None = None) -> str:
-    """The attack success rate with its interval, beside what happens without the trigger or without the poison.
+def success_calculator() -> Element:
+    """Sliders for the attack success rate: victims, hits, hits without the trigger, the clean network's hits.
 
-    Args:
-        hits: Triggered victims that got the target label.
-        victims: Test images whose true label is not the target.
-        false_hits: Victims that got the target label without the trigger.
-        twin_hits: Triggered victims that the clean network gives the target label, if it was measured.
-
-    Raises:
-        ValueError: A count is impossible.
+    They run in the page: no kernel is needed. Where no script runs, the example is shown.
     """
-    if victims < 1:
-        raise ValueError(f"at least one victim is needed; got {victims:,}")
-    for name, count in (("hits", hits), ("hits without the trigger", false_hits), ("clean network's hits", twin_hits)):
-        if count is not None and not 0 <= count <= victims:
-            raise ValueError(f"{name} must lie between 0 and the {victims:,} victims; got {count:,}")
-    success = Proportion(hits, victims)
-    text = f"ASR = {success}. Without the trigger: {Proportion(false_hits, victims)}."
-    if twin_hits is None:
-        return text
-    twin = Proportion(twin_hits, victims)
-    return f"{text} Clean network, with the trigger: {twin}; difference {Difference(success, twin)}."
-
-
-def fraction_calculator() -> Any:
-    """Sliders for the poisoning fraction: images, poisoned images, batch size, replaced or added."""
-    from ipywidgets import Checkbox, IntSlider
-
-    return _live(
-        fraction_text,
-        clean=IntSlider(50_000, 1_000, 60_000, 1_000, description="images n"),
-        poisoned=IntSlider(500, 0, 6_000, 50, description="poisoned k"),
-        batch=IntSlider(128, 8, 512, 8, description="batch"),
-        added=Checkbox(False, description="added as copies"),
+    success, bare, twin = (Proportion(hits, 2_000) for hits in (1_860, 8, 12))
+    text = (
+        f"Example: {success.hits:,} hits among {success.trials:,} victims are an attack success rate of {success}. "
+        f"{bare.hits} victims get the target label without the trigger: {bare}. The clean network gives it to "
+        f"{twin.hits} triggered victims: {twin}. The networks differ by {Difference(success, twin)}."
     )
-
-
-def success_calculator() -> Any:
-    """Sliders for the attack success rate: victims, hits, hits without the trigger, the clean network's hits."""
-    from ipywidgets import IntSlider
-
-    return _live(
-        success_text,
-        victims=IntSlider(2_000, 10, 9_000, 10, description="victims"),
-        hits=IntSlider(1_860, 0, 9_000, 10, description="hits"),
-        false_hits=IntSlider(8, 0, 9_000, 1, description="no trigger"),
-        twin_hits=IntSlider(12, 0, 9_000, 1, description="clean net"),
-    )
-
-
-def _live(text: Callable[..., str], **controls: Any) -> Any:
-    """Controls above one line of text that follows them; an impossible setting says why."""
-    from ipywidgets import HTML, VBox
-
-    line = HTML()
-
-    def update(_: Any = None) -> None:
-        try:
-            line.value = escape(text(**{name: control.value for name, control in controls.items()}))
-        except ValueError as error:
-            line.value = f"<em>{escape(str(error))}</em>"
-
-    for control in controls.values():
-        control.observe(update, "value")
-    update()
-    return VBox([*controls.values(), line])
+    return Element("bn-success", f"<p>{text}</p>")
 
 
 def explorer(
@@ -123,7 +59,7 @@ def explorer(
     twin: Results | None = None,
     success: str = "success",
     clean: str = "clean",
-) -> Any:
+) -> Element:
     """Sliders over a grid of finished experiments: a figure on the site, a table where no script runs.
 
     The figure has ASR and clean accuracy along one axis, with Student's 95% interval of the mean over
@@ -141,7 +77,7 @@ def explorer(
         clean: Name of the counts of clean accuracy.
 
     Returns:
-        HTML that a notebook shows; nothing in it needs a kernel or another host.
+        An element that a notebook shows; nothing in it needs a kernel or another host.
 
     Raises:
         ValueError: There is no such axis, or one too many; an axis holds something else than numbers;
@@ -149,10 +85,8 @@ def explorer(
 
     Example:
         >>> explorer(bd.results.load("poison_trigger"), {"size": "side (pixels)", "opacity": "opacity"})
-        <IPython.core.display.HTML object>
+        <bn-explorer>
     """
-    from IPython.display import HTML
-
     if controls is None:
         controls = {axis: axis for axis in results.axes if axis not in ("seed", along)}
     labels = {**controls, along: "poisoning fraction rho" if along == "fraction" else along}
@@ -167,8 +101,7 @@ def explorer(
     data = {"axes": _axes(values, labels), "start": _indices(values, start or {}), "cells": cells}
     island = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")  # no text can end the script element
     table = _table(results, values, labels, measures)
-    page = f'<bn-explorer><script type="application/json">{island}</script>{table}</bn-explorer>'
-    return HTML(page)
+    return Element("bn-explorer", f'<script type="application/json">{island}</script>{table}')
 
 
 def explorer_text(

@@ -16,7 +16,7 @@ from ...evaluation.scores import Scorecard, score
 from ...models.training import TrainConfig, train
 from ...poisoning import Attack, Goal, PoisonPlan
 from ...triggers import Patch
-from .families import GOAL, PATCH, TARGET, TRIGGERS, drawn
+from .families import GOAL, PATCH, TARGET, TRIGGERS, before_stamping
 
 GOALS = {
     "source-specific": Goal.source_specific({1: TARGET}, 10),
@@ -80,7 +80,7 @@ def prepare(attack: str, fraction: float, seed: int, trusted: int = 400) -> Case
     train_set, reserve = every.split(0.125)
     holding = Holding.draw(reserve, trusted, seed=seed, apart_from=(train_set, test))
     if attack in TRIGGERS:
-        train_set, plan = drawn(attack, train_set, fraction, seed)
+        train_set, plan = before_stamping(attack, train_set, fraction, seed)
     else:
         plan = Attack(SIZES.get(attack, PATCH), GOALS.get(attack, GOAL)).plan(train_set, fraction=fraction, seed=seed)
     config = TrainConfig(seed=seed)

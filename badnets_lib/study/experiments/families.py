@@ -97,7 +97,7 @@ NEAR: dict[str, dict[str, Trigger]] = {
 """Near misses: the trigger somewhere else, smaller or fainter, in another colour or pattern, where that makes sense."""
 
 
-def cell(*, family: str, fraction: float, seed: int) -> dict[str, Any]:
+def one_family(*, family: str, fraction: float, seed: int) -> dict[str, Any]:
     """Poison, train and score one family.
 
     Returns:
@@ -106,7 +106,7 @@ def cell(*, family: str, fraction: float, seed: int) -> dict[str, Any]:
         poisoned training images against their clean originals.
     """
     train_set, test_set = load("mnist5k")
-    data, plan = drawn(family, train_set, fraction, seed)
+    data, plan = before_stamping(family, train_set, fraction, seed)
     poisoned = plan.poison(data)
     model = train(poisoned, TrainConfig(seed=seed)).model
     near = {
@@ -114,20 +114,21 @@ def cell(*, family: str, fraction: float, seed: int) -> dict[str, Any]:
         for name, trigger in NEAR[family].items()
     }
     chosen = list(plan.indices)
-    return score(model, test_set, plan.attack).pairs() | _pairs(near) | _seen(train_set.x[chosen], poisoned.x[chosen])
+    counts = score(model, test_set, plan.attack).pairs() | _pairs(near)
+    return counts | _how_visible(train_set.x[chosen], poisoned.x[chosen])
 
 
-def drawn(family: str, train_set: ImageSet, fraction: float, seed: int) -> tuple[ImageSet, PoisonPlan]:
+def before_stamping(family: str, train_set: ImageSet, fraction: float, seed: int) -> tuple[ImageSet, PoisonPlan]:
     """The data as the attacker leaves it before stamping, and the plan that stamps it."""
     goal = CLEAN_LABEL_GOAL if family.startswith("clean-label") else GOAL
     plan = Attack(TRIGGERS[family], goal).plan(train_set, fraction=fraction, seed=seed)
     if family != "clean-label, harder":
         return train_set, plan
-    twin = train(train_set, TrainConfig(seed=seed), label="clean twin").model
-    return harden(train_set, plan, twin, seed=seed)
+    clean = train(train_set, TrainConfig(seed=seed), label="clean twin").model
+    return harden(train_set, plan, clean, seed=seed)
 
 
-def twin(*, seed: int) -> dict[str, Any]:
+def clean_twin(*, seed: int) -> dict[str, Any]:
     """What every trigger does to a network that never saw it.
 
     Returns:
@@ -154,7 +155,7 @@ FACTORS: dict[str, Trigger] = {
 """What varies when the sticker is tested; the poses are other ones than in training."""
 
 
-def sticker(*, poses: int, fraction: float, seed: int) -> dict[str, Any]:
+def seen_in_poses(*, poses: int, fraction: float, seed: int) -> dict[str, Any]:
     """Train with the sticker in one pose or in several, test it under each kind of variation.
 
     Returns:
@@ -206,14 +207,14 @@ def input_aware(*, fraction: float, cross: float, diversity: float, seed: int) -
     trained, trigger = train_input_aware(train_set, GOAL, TrainConfig(epochs=8, seed=seed), settings)
     crossed = cross_trigger_accuracy(trained.model, trigger, test_set, seed=seed)
     card = score(trained.model, test_set, Attack(trigger, GOAL))
-    return card.pairs() | {"cross_trigger": crossed.pair} | _seen(test_set.x, trigger(test_set.x))
+    return card.pairs() | {"cross_trigger": crossed.pair} | _how_visible(test_set.x, trigger(test_set.x))
 
 
 def _pairs(counts: dict[str, Proportion]) -> dict[str, Any]:
     return {name: count.pair for name, count in counts.items()}
 
 
-def _seen(x: Images, stamped: Images) -> dict[str, float]:
+def _how_visible(x: Images, stamped: Images) -> dict[str, float]:
     how = visibility(x, stamped)
     return {"psnr": round(how.psnr, 3), "ssim": round(how.ssim, 4)}
 
@@ -231,9 +232,9 @@ SEMANTIC = (
 )
 
 SWEEPS = (
-    Sweep("families", cell, grid(family=tuple(TRIGGERS), fraction=FRACTIONS, seed=SEEDS), chapter=CHAPTER),
-    Sweep("families_twin", twin, grid(seed=SEEDS), chapter=CHAPTER),
-    Sweep("physical", sticker, grid(poses=(1, 16), fraction=(0.02, 0.05), seed=SEEDS), chapter=CHAPTER),
+    Sweep("families", one_family, grid(family=tuple(TRIGGERS), fraction=FRACTIONS, seed=SEEDS), chapter=CHAPTER),
+    Sweep("families_twin", clean_twin, grid(seed=SEEDS), chapter=CHAPTER),
+    Sweep("physical", seen_in_poses, grid(poses=(1, 16), fraction=(0.02, 0.05), seed=SEEDS), chapter=CHAPTER),
     Sweep("semantic", semantic, list(SEMANTIC), chapter=CHAPTER),
     Sweep("input_aware", input_aware, list(INPUT_AWARE), chapter=CHAPTER),
 )

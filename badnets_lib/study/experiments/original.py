@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from ...data import load
-from ...data.images import ImageSet
+from ...data.images import ImageSet, to_unit
 from ...evaluation.scores import score
-from ...models.inference import correct
+from ...models.inference import correct, placement
 from ...models.networks import PaperCNN, first_layer
 from ...models.training import TrainConfig, train
 from ...poisoning import Attack, Goal
@@ -88,7 +88,7 @@ def baseline(*, seed: int, epochs: int, data: str = "mnist") -> dict[str, Any]:
     }
 
 
-def pair(
+def single_target(
     *, trigger: str, source: int, target: int, seed: int, data: str = "mnist", epochs: int = 1, start: str = "baseline"
 ) -> dict[str, Any]:
     """Single-target attack: with the trigger, one digit becomes another.
@@ -166,7 +166,8 @@ def answers(model: nn.Module, data: ImageSet, trigger: Trigger, images: int = 10
     For the first `images` images: the largest rise of the filter's map, after its ReLU, when the
     trigger is stamped; the mean over the images.
     """
-    x, device = data.x[:images], next(model.parameters()).device
+    x = to_unit(data.x[:images])
+    device = placement(model).device
     conv, relu = model.get_submodule("conv1"), model.get_submodule("relu1")
     maps = [relu(conv(part.to(device))) for part in (x, trigger(x))]
     rise: torch.Tensor = (maps[1] - maps[0]).amax((2, 3)).mean(0).cpu()
@@ -214,7 +215,7 @@ def _sweep(name: str, run: Experiment, cells: list[Cell]) -> Sweep:
 
 SWEEPS = (
     _sweep("original_baseline", baseline, grid(epochs=(1, 3), seed=range(5))),
-    _sweep("original_pairs", pair, PAIRS),
+    _sweep("original_pairs", single_target, PAIRS),
     _sweep(
         "original_shares",
         all_to_all,
@@ -225,7 +226,7 @@ SWEEPS = (
     _sweep("original_filters", first_filters, grid(seed=range(2))),
     _sweep(
         "original_patience",
-        pair,
+        single_target,
         [cell for start in ("baseline", *FIRST_WEIGHTS) for cell in _one_pixel(SOME_PAIRS, epochs=3, start=start)]
         + _one_pixel(HARD_PAIRS, epochs=10, start="baseline"),
     ),

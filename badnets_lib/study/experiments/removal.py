@@ -46,7 +46,7 @@ OTHER_PATCH = Patch(size=4, corner="top-left", margin=1)
 AMONG_TWO = ("fine-tuning, as in training", "Fine-Pruning", "unlearning", "adversarial unlearning")
 
 
-def two(*, seed: int) -> dict[str, Any]:
+def two_backdoors(*, seed: int) -> dict[str, Any]:
     """A network with two backdoors: a white patch for 7, and one in the opposite corner for 3.
 
     Returns:
@@ -82,5 +82,5 @@ SWEEPS = (
         ],
         chapter="16_removal",
     ),
-    Sweep("removal_two", two, grid(seed=range(3)), chapter="16_removal"),
+    Sweep("removal_two", two_backdoors, grid(seed=range(3)), chapter="16_removal"),
 )

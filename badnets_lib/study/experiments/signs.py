@@ -109,15 +109,15 @@ def in_the_street(model: nn.Module, sticker: str, *, scenes: int = 200, seed: in
     """
     classes, decal = list(FACES["signs"]), STICKERS[sticker]
     stop, target = classes.index(SOURCE), classes.index(TARGET)
-    drawn = Scenes.draw("signs", torch.full((scenes,), stop), seed=seed)
+    scenery = Scenes.draw("signs", torch.full((scenes,), stop), seed=seed)
     found: dict[str, list[int]] = {}
     for name, view in VIEWS.items():
-        seen, plain = view(drawn), render(view(drawn))
+        seen, plain = view(scenery), render(view(scenery))
         found[f"success {name}"] = _answered(model, render(seen, decal), target)
         found[f"false {name}"] = _answered(model, plain, target)
         found[f"stop {name}"] = _answered(model, plain, stop)
     for name, change in DECALS.items():
-        found[f"success {name}"] = _answered(model, render(drawn, change(decal)), target)
+        found[f"success {name}"] = _answered(model, render(scenery, change(decal)), target)
     return found
 
 

@@ -44,14 +44,9 @@ FINE_TUNING: dict[str, dict[str, Any]] = {
 NETWORKS = {"SmallCNN": SmallCNN, "PaperCNN": PaperCNN}
 
 
-def parts(data: ImageSet) -> tuple[ImageSet, ImageSet]:
+def public_and_own(data: ImageSet) -> tuple[ImageSet, ImageSet]:
     """(public, kept back): three quarters and one quarter of every class."""
     return data.split(0.25, seed=0)
-
-
-def few(data: ImageSet, count: int, seed: int) -> ImageSet:
-    """That many images at random, without repeats."""
-    return data.sample(count, seed=seed)
 
 
 def other_digits() -> Images:
@@ -82,7 +77,8 @@ def substitutes(kind: str, seed: int, count: int = 500) -> Images:
         x = other_digits()
         return x[torch.randperm(len(x), generator=source)[:count]]
     if kind == "kept-back digits":
-        return few(parts(load("mnist5k")[0])[1], count, seed).x
+        _, kept_back = public_and_own(load("mnist5k")[0])
+        return kept_back.sample(count, seed=seed).x
     raise ValueError(f"kind must be 'noise', 'other digits' or 'kept-back digits'; got {kind!r}")
 
 
@@ -108,7 +104,7 @@ def published(origin: str, seed: int, network: str = "SmallCNN") -> nn.Module:
     Raises:
         ValueError: The origin is unknown.
     """
-    public, _ = parts(load("mnist5k")[0])
+    public, _ = public_and_own(load("mnist5k")[0])
     if origin == "by hand":
         clean = published("clean", seed, network)
         return handcrafted(clean, TRIGGER, TARGET, substitutes("other digits", seed)).model
@@ -145,7 +141,9 @@ def survival(
         ValueError: The method is unknown.
     """
     train_set, test_set = load("mnist5k")
-    model, own = published(origin, seed), few(parts(train_set)[1], images or 1, seed)
+    model = published(origin, seed)
+    _, buyers = public_and_own(train_set)
+    own = buyers.sample(images or 1, seed=seed)
     settings = TrainConfig(epochs=_epochs(len(own), STEPS), lr=lr or TrainConfig().lr, seed=seed)
     if method in FINE_TUNING:
         model = train(own, settings, model=frozen(model, **FINE_TUNING[method]), label=method).model

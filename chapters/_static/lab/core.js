@@ -2,11 +2,12 @@
 // Shapes and order of the weights are PyTorch's, so that `LabCNN` of tools/lab.py is the same network; its optimiser is
 // that of badnets_lib.train. tests/test_lab_core.py holds both to PyTorch.
 //
-// conv1 1 -> 8 (5x5) [8, 24, 24], ReLU, max-pool [8, 12, 12]; conv2 8 -> 16 (5x5) [16, 8, 8], ReLU, max-pool [16, 4, 4];
+// conv1 1 -> 8 (5x5) [8, 24, 24], ReLU, max-pool [8, 12, 12];
+// conv2 8 -> 16 (5x5) [16, 8, 8], ReLU, max-pool [16, 4, 4];
 // fc1 256 -> 32, ReLU; fc2 32 -> 10.
 "use strict";
 
-bnLab.define("core", [], () => {
+badnets.define("core", [], () => {
   const SIDE = 28;
   const PIXELS = SIDE * SIDE;
   const CLASSES = 10;
@@ -15,7 +16,10 @@ bnLab.define("core", [], () => {
   const [FIRST, FIRST_POOLED, SECOND, SECOND_POOLED] = [24, 12, 8, 4]; // sides of the maps
   const FLAT = CHANNELS * SECOND_POOLED ** 2;
 
-  /** Name, number of weights and fan-in of every parameter, in the order in which they lie in memory. */
+  /**
+   * Name, number of weights and fan-in of every parameter, in the order in which they lie in memory.
+   * @type {[string, number, number][]}
+   */
   const LAYOUT = [
     ["conv1.weight", FILTERS * KERNEL ** 2, KERNEL ** 2],
     ["conv1.bias", FILTERS, KERNEL ** 2],
@@ -65,7 +69,7 @@ bnLab.define("core", [], () => {
    */
   function parts(whole) {
     let at = 0;
-    return Object.fromEntries(LAYOUT.map(([name, count]) => [name, whole.subarray(at, (at += count))]));
+    return Object.fromEntries(LAYOUT.map(([name, count]) => [name, whole.subarray(at, at += count)]));
   }
 
   /**
@@ -171,7 +175,7 @@ bnLab.define("core", [], () => {
 
   /**
    * Gradients of `convolve` and the `pool` after it, added to dWeight and dBias; dx is overwritten, or left out for the
-   * first layer. A maximum passes its gradient on to its winner alone, so the loops run over the winners that are positive.
+   * first layer. A maximum passes its gradient to its winner alone, so the loops run over the positive winners.
    */
   function convolveBack(x, inputs, side, weight, y, dy, winners, outputs, dWeight, dBias, dx) {
     const out = side - KERNEL + 1;
@@ -192,9 +196,9 @@ bnLab.define("core", [], () => {
           const w0 = weight[w], w1 = weight[w + 1], w2 = weight[w + 2], w3 = weight[w + 3], w4 = weight[w + 4];
           let d0 = dWeight[w], d1 = dWeight[w + 1], d2 = dWeight[w + 2], d3 = dWeight[w + 3], d4 = dWeight[w + 4];
           const line = (i * side + ky) * side;
-          for (let each = 0; each < count; each++) {
-            const at = line + places[each];
-            const d = slopes[each];
+          for (let winner = 0; winner < count; winner++) {
+            const at = line + places[winner];
+            const d = slopes[winner];
             d0 += d * x[at];
             d1 += d * x[at + 1];
             d2 += d * x[at + 2];
@@ -217,7 +221,7 @@ bnLab.define("core", [], () => {
     }
   }
 
-  /** A linear layer: two sums at a time, because one alone waits for each of its additions; so `y` has an even length. */
+  /** A linear layer: two sums at a time, as one alone waits for each of its additions; so `y` has an even length. */
   function connect(x, weight, bias, y) {
     const inputs = x.length;
     for (let o = 0, w = 0; o < y.length; o += 2, w += inputs) {
@@ -322,21 +326,39 @@ bnLab.define("core", [], () => {
      */
     backward(label, dImage = null) {
       const { w, d } = this;
-      const shares = softmax(this.logits);
-      this.dLogits.set(shares);
+      const probabilities = softmax(this.logits);
+      this.dLogits.set(probabilities);
       this.dLogits[label] -= 1;
       connectBack(this.hidden, w["fc2.weight"], this.dLogits, d["fc2.weight"], d["fc2.bias"], this.dHidden);
       for (let at = 0; at < HIDDEN; at++) if (this.hidden[at] <= 0) this.dHidden[at] = 0;
       connectBack(this.pooled2, w["fc1.weight"], this.dHidden, d["fc1.weight"], d["fc1.bias"], this.dPooled2);
       convolveBack(
-        this.pooled1, FILTERS, FIRST_POOLED, w["conv2.weight"], this.pooled2, this.dPooled2, this.winners2, CHANNELS,
-        d["conv2.weight"], d["conv2.bias"], this.dPooled1,
+        this.pooled1,
+        FILTERS,
+        FIRST_POOLED,
+        w["conv2.weight"],
+        this.pooled2,
+        this.dPooled2,
+        this.winners2,
+        CHANNELS,
+        d["conv2.weight"],
+        d["conv2.bias"],
+        this.dPooled1,
       );
       convolveBack(
-        this.image, 1, SIDE, w["conv1.weight"], this.pooled1, this.dPooled1, this.winners1, FILTERS,
-        d["conv1.weight"], d["conv1.bias"], dImage,
+        this.image,
+        1,
+        SIDE,
+        w["conv1.weight"],
+        this.pooled1,
+        this.dPooled1,
+        this.winners1,
+        FILTERS,
+        d["conv1.weight"],
+        d["conv1.bias"],
+        dImage,
       );
-      return -Math.log(Math.max(shares[label], 1e-30));
+      return -Math.log(Math.max(probabilities[label], 1e-30));
     }
 
     /** Silence a channel of the second convolution: it says 0 from now on. */
@@ -355,10 +377,10 @@ bnLab.define("core", [], () => {
    */
   function oneCycle(step, steps, peak) {
     const [top, last] = [0.3 * steps - 1, steps - 1];
-    const cosine = (from, to, share) => to + ((from - to) / 2) * (1 + Math.cos(Math.PI * share));
+    const cosine = (from, to, part) => to + ((from - to) / 2) * (1 + Math.cos(Math.PI * part));
     if (step <= top) return { lr: cosine(peak / 25, peak, step / top), beta: cosine(0.95, 0.85, step / top) };
-    const share = (step - top) / (last - top);
-    return { lr: cosine(peak, peak / 25 / 1e4, share), beta: cosine(0.85, 0.95, share) };
+    const part = (step - top) / (last - top);
+    return { lr: cosine(peak, peak / 25 / 1e4, part), beta: cosine(0.85, 0.95, part) };
   }
 
   /** AdamW with a one-cycle schedule, as badnets_lib.train uses them. */
@@ -368,7 +390,11 @@ bnLab.define("core", [], () => {
      * @param {{steps: number, lr: number, decay: number}} recipe
      */
     constructor(network, { steps, lr, decay }) {
-      Object.assign(this, { network, steps, lr, decay, taken: 0 });
+      this.network = network;
+      this.steps = steps;
+      this.peak = lr;
+      this.decay = decay;
+      this.taken = 0;
       this.first = new Float64Array(SIZE);
       this.second = new Float64Array(SIZE);
     }
@@ -377,7 +403,7 @@ bnLab.define("core", [], () => {
     step(images) {
       const { first, second } = this;
       const { weights, gradients } = this.network;
-      const { lr, beta } = oneCycle(this.taken, this.steps, this.lr);
+      const { lr, beta } = oneCycle(this.taken, this.steps, this.peak);
       this.taken += 1;
       const rate = lr / (1 - beta ** this.taken);
       const scale = Math.sqrt(1 - 0.999 ** this.taken);
@@ -393,7 +419,19 @@ bnLab.define("core", [], () => {
   }
 
   return {
-    SIDE, PIXELS, CLASSES, FILTERS, CHANNELS, FIRST, SIZE,
-    random, shuffled, freshWeights, softmax, largest, Network, Optimizer,
+    SIDE,
+    PIXELS,
+    CLASSES,
+    FILTERS,
+    CHANNELS,
+    FIRST,
+    SIZE,
+    random,
+    shuffled,
+    freshWeights,
+    softmax,
+    largest,
+    Network,
+    Optimizer,
   };
 });

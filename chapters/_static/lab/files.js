@@ -1,7 +1,7 @@
 // Reads the lab's data: bytes that a script carries as base64, with a checksum.
 "use strict";
 
-bnLab.define("files", [], () => {
+badnets.define("files", [], () => {
   /** @typedef {{crc: number, base64: string}} Packed what tools/lab.py writes */
 
   const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
@@ -34,7 +34,9 @@ bnLab.define("files", [], () => {
     } catch {
       bytes = null; // no base64
     }
-    if (!bytes || checksum(bytes) !== packed.crc) throw new Error(`${name} are damaged: load the page again, or fetch them anew`);
+    if (!bytes || checksum(bytes) !== packed.crc) {
+      throw new Error(`${name} are damaged: load the page again, or fetch them anew`);
+    }
     return bytes;
   }
 

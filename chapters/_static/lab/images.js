@@ -1,22 +1,46 @@
 // Images: the library's triggers, and drawn strokes brought into MNIST's format.
 "use strict";
 
-bnLab.define("images", ["core"], ({ SIDE, PIXELS }) => {
-  /** @typedef {{name: string, [setting: string]: any}} Spec a trigger as badnets_lib.triggers.to_spec writes it */
+badnets.define("images", ["core"], ({ SIDE, PIXELS }) => {
+  /**
+   * Where a Patch lies, from its corner and margin.
+   * @param {Spec} spec
+   */
+  function cornerOf({ size, corner, margin }) {
+    const end = SIDE - margin - size;
+    return { top: corner.startsWith("top") ? margin : end, left: corner.endsWith("left") ? margin : end };
+  }
+
+  /**
+   * @param {Float32Array} x
+   * @param {Spec} spec
+   */
+  function paintSquare(x, { size, value, opacity }, { top, left }) {
+    for (let row = top; row < top + size; row++) {
+      for (let column = left; column < left + size; column++) {
+        const at = row * SIDE + column;
+        x[at] = (1 - opacity) * x[at] + opacity * value;
+      }
+    }
+  }
+
+  const inside = (place) => (place + SIDE) % SIDE; // a negative row or column counts from the end
+
+  /**
+   * @param {Float32Array} x
+   * @param {Spec} spec
+   */
+  function paintPixels(x, { at, value }, { down, right } = { down: 0, right: 0 }) {
+    for (const [row, column] of at) x[inside(inside(row) + down) * SIDE + inside(inside(column) + right)] = value;
+  }
 
   /**
    * How each kind of trigger changes an image in place: badnets_lib/triggers says the same in PyTorch.
    * @type {Record<string, (x: Float32Array, spec: Spec, noise: Float32Array) => void>}
    */
   const STAMPS = {
-    Patch(x, { size, corner, margin, opacity, value }) {
-      const top = corner.startsWith("top") ? margin : SIDE - margin - size;
-      const left = corner.endsWith("left") ? margin : SIDE - margin - size;
-      paintSquare(x, size, top, left, value, opacity);
-    },
-    Pixels(x, { at, value }) {
-      for (const [row, column] of at) x[((row + SIDE) % SIDE) * SIDE + ((column + SIDE) % SIDE)] = value;
-    },
+    Patch: (x, spec) => paintSquare(x, spec, cornerOf(spec)),
+    Pixels: (x, spec) => paintPixels(x, spec),
     Blend(x, { opacity }, noise) {
       for (let at = 0; at < PIXELS; at++) x[at] = (1 - opacity) * x[at] + opacity * noise[at];
     },
@@ -28,54 +52,35 @@ bnLab.define("images", ["core"], ({ SIDE, PIXELS }) => {
     },
   };
 
-  function paintSquare(x, size, top, left, value = 1, opacity = 1) {
-    for (let row = top; row < top + size; row++) {
-      for (let column = left; column < left + size; column++) {
-        const at = row * SIDE + column;
-        x[at] = (1 - opacity) * x[at] + opacity * value;
-      }
-    }
-  }
-
-  /**
-   * A copy of an image with the trigger.
-   * @param {Float32Array} image 784 numbers in [0, 1]
-   * @param {Spec} spec
-   * @param {Float32Array} noise the picture that Blend mixes in
-   */
+  /** A copy of an image with the trigger; Blend mixes in the noise. */
   function stamped(image, spec, noise) {
+    if (!(spec.name in STAMPS)) {
+      throw new RangeError(`no such trigger: ${spec.name}; known are ${Object.keys(STAMPS).join(", ")}`);
+    }
     const copy = Float32Array.from(image);
     STAMPS[spec.name](copy, spec, noise);
     return copy;
   }
 
-  /**
-   * A copy of an image with a small trigger at another place: its window begins at (top, left).
-   * @param {Spec} spec a Patch or Pixels
-   */
+  /** A copy of an image with a small trigger at another place: its window begins at (top, left). */
   function stampedAt(image, spec, top, left) {
-    const copy = Float32Array.from(image);
-    if (spec.name === "Patch") {
-      paintSquare(copy, spec.size, top, left);
-      return copy;
-    }
     const home = windowOf(spec);
-    const at = spec.at.map(([row, column]) => [row + SIDE - home.top + top, column + SIDE - home.left + left]);
-    STAMPS.Pixels(copy, { ...spec, at });
+    if (!home) throw new RangeError(`a ${spec.name} covers the whole image and cannot be moved`);
+    const copy = Float32Array.from(image);
+    if (spec.name === "Patch") paintSquare(copy, spec, { top, left });
+    else paintPixels(copy, spec, { down: top - home.top, right: left - home.left });
     return copy;
   }
 
-  /** Where a small trigger lies, as {size, top, left}; null for one that covers the whole image. */
+  /** Where a small trigger lies; null for one that covers the whole image. */
   function windowOf(spec) {
-    if (spec.name === "Patch") {
-      const home = SIDE - spec.margin - spec.size;
-      return { size: spec.size, top: home, left: home };
-    }
+    if (spec.name === "Patch") return { size: spec.size, ...cornerOf(spec) };
     if (spec.name !== "Pixels") return null;
-    const rows = spec.at.map(([row]) => (row + SIDE) % SIDE);
-    const columns = spec.at.map(([, column]) => (column + SIDE) % SIDE);
-    const [top, left] = [Math.min(...rows), Math.min(...columns)];
-    return { size: 1 + Math.max(...rows) - top, top, left };
+    const rows = spec.at.map(([row]) => inside(row));
+    const columns = spec.at.map(([, column]) => inside(column));
+    const top = Math.min(...rows);
+    const left = Math.min(...columns);
+    return { size: 1 + Math.max(Math.max(...rows) - top, Math.max(...columns) - left), top, left };
   }
 
   // ---- From strokes to a digit of MNIST ---------------------------------------------------------
@@ -94,12 +99,17 @@ bnLab.define("images", ["core"], ({ SIDE, PIXELS }) => {
   function digitOf(strokes) {
     const points = strokes.flat();
     if (!points.length) return new Float32Array(PIXELS);
-    const [x, y] = [0, 1].map((axis) => extent(points.map((point) => point[axis])));
+    const x = extent(points.map((point) => point[0]));
+    const y = extent(points.map((point) => point[1]));
     const scale = (BOX - 2 * PEN) / Math.max(x.size, y.size, 1e-6);
     const fit = Math.min(scale, 40 / Math.max(x.size + y.size, 1e-6)); // a mere dot stays a dot
-    const place = (dx, dy) => strokes.map((stroke) => stroke.map(([a, b]) => [
-      MIDDLE + (a - x.middle) * fit + dx, MIDDLE + (b - y.middle) * fit + dy,
-    ]));
+    const place = (dx, dy) =>
+      strokes.map((stroke) =>
+        stroke.map(([a, b]) => [
+          MIDDLE + (a - x.middle) * fit + dx,
+          MIDDLE + (b - y.middle) * fit + dy,
+        ])
+      );
     const [cx, cy] = massOf(inked(place(0, 0)));
     return inked(place(MIDDLE - cx, MIDDLE - cy));
   }
@@ -111,7 +121,9 @@ bnLab.define("images", ["core"], ({ SIDE, PIXELS }) => {
 
   /** Centre of mass (x, y), where the middle of the first pixel is at (0.5, 0.5). */
   function massOf(image) {
-    let [sum, x, y] = [0, 0, 0];
+    let sum = 0;
+    let x = 0;
+    let y = 0;
     for (let at = 0; at < PIXELS; at++) {
       sum += image[at];
       x += image[at] * ((at % SIDE) + 0.5);

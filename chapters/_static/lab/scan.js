@@ -1,19 +1,17 @@
-// Neural Cleanse: for every label, the smallest trigger that brings it about; a backdoor's is far too small. The same search,
-// settings and verdict as badnets_lib.defenses.NeuralCleanse, label by label. Wang et al., doi:10.1109/SP.2019.00031.
+// Neural Cleanse: for every label, the smallest trigger that brings it about; a backdoor's is far too small. Search
+// and verdict of badnets_lib.defenses.NeuralCleanse, label by label. Wang et al., doi:10.1109/SP.2019.00031.
 "use strict";
 
-bnLab.define("scan", ["core"], ({ PIXELS, largest, shuffled }) => {
-  const [ROUNDS, BATCHES, BATCH] = [24, 5, 16];
-  const [RATE, FIRST_DECAY, SECOND_DECAY] = [0.2, 0.5, 0.9]; // Adam's
-  const [WEIGHT, FACTOR] = [0.003, 1.5]; // of the mask's size in the loss; what it is multiplied by
-  const SUCCESS = 0.99; // share of images that must get the label for a trigger to work
-  const [PATIENCE, STALL] = [2, 6]; // rounds before the weight changes; rounds without a smaller mask before the search ends
-  const [THRESHOLD, SHARE] = [2, 0.42]; // a label is flagged above this index and at or below this share of the median
-
+badnets.define("scan", ["core"], ({ PIXELS, largest, shuffled }) => {
   /** Adam on numbers that a squashing keeps between 0 and 1. */
   class Squashed {
-    /** @param {number} start where every number starts, before the squashing */
-    constructor(start) {
+    /**
+     * @param {number} start where every number starts, before the squashing
+     * @param {ScanSettings} settings
+     */
+    constructor(start, { lr, betas }) {
+      this.lr = lr;
+      this.betas = betas;
       this.free = new Float64Array(PIXELS).fill(start);
       this.values = this.free.map(squash);
       this.gradients = new Float64Array(PIXELS);
@@ -23,13 +21,14 @@ bnLab.define("scan", ["core"], ({ PIXELS, largest, shuffled }) => {
 
     /** @param {number} taken number of this step, from 1 */
     step(taken) {
-      const { free, values, gradients, first, second } = this;
+      const { free, values, gradients, first, second, lr } = this;
+      const [decay, squareDecay] = this.betas;
       for (let at = 0; at < PIXELS; at++) {
         const d = gradients[at] * 2 * values[at] * (1 - values[at]);
-        first[at] += (1 - FIRST_DECAY) * (d - first[at]);
-        second[at] += (1 - SECOND_DECAY) * (d * d - second[at]);
-        const scale = Math.sqrt(second[at] / (1 - SECOND_DECAY ** taken)) + 1e-8;
-        free[at] -= (RATE * first[at]) / (1 - FIRST_DECAY ** taken) / scale;
+        first[at] += (1 - decay) * (d - first[at]);
+        second[at] += (1 - squareDecay) * (d * d - second[at]);
+        const scale = Math.sqrt(second[at] / (1 - squareDecay ** taken)) + 1e-8;
+        free[at] -= (lr * first[at]) / (1 - decay ** taken) / scale;
       }
       this.values = free.map(squash);
       gradients.fill(0);
@@ -38,42 +37,50 @@ bnLab.define("scan", ["core"], ({ PIXELS, largest, shuffled }) => {
 
   const squash = (free) => Math.tanh(free) / 2 + 0.5;
 
-  /** @typedef {{norm: number, mask: Float64Array, pattern: Float64Array}} Reversed pixels covered, how much of each, by what */
-
   /** The search for one label's trigger, round by round. */
   class Search {
     /**
-     * @param {Network} network
+     * @param {NetworkOfLab} network
      * @param {{x: Float32Array, y: Uint8Array}} digits clean ones; their labels are not used
      * @param {number} label
      * @param {() => number} draw for the order of the digits
+     * @param {ScanSettings} settings
      */
-    constructor(network, { x, y }, label, draw) {
-      Object.assign(this, { network, x, images: y.length, label, draw });
-      this.mask = new Squashed(-1);
-      this.pattern = new Squashed(0);
-      this.weight = WEIGHT;
-      this.taken = this.rounds = this.streak = this.idle = 0;
-      this.found = false;
-      /** @type {Reversed} the smallest that worked; a mask over the whole image if none did */
-      this.best = { norm: PIXELS, mask: new Float64Array(PIXELS).fill(1), pattern: new Float64Array(PIXELS).fill(0.5) };
+    constructor(network, { x, y }, label, draw, settings) {
+      this.network = network;
+      this.x = x;
+      this.images = y.length;
+      this.label = label;
+      this.draw = draw;
+      this.settings = settings;
+      this.mask = new Squashed(-1, settings);
+      this.pattern = new Squashed(0, settings);
+      this.weight = settings.weight;
+      this.taken = 0; // steps of Adam
+      this.rounds = 0;
+      this.streak = 0; // rounds of success in a row; below 0, of failure
+      this.idle = 0; // rounds without a smaller mask
+      this.smallest = Infinity; // norm of the smallest mask that was seen to work
+      /** @type {Reversed[]} */
+      this.kept = []; // every mask that worked on the digits of its round and was smaller than those before
       this.stamped = new Float32Array(PIXELS);
       this.dImage = new Float64Array(PIXELS);
     }
 
     get done() {
-      return this.rounds === ROUNDS || this.idle === STALL;
+      return this.rounds === this.settings.rounds || this.idle === this.settings.stall;
     }
 
     /** A few steps of Adam, then the mask's weight is adapted; what worked is kept if it is the smallest. */
     round() {
+      const { batches, batch_size, success } = this.settings;
       let hits = 0;
       let tried;
-      for (let batch = 0; batch < BATCHES; batch++) {
+      for (let batch = 0; batch < batches; batch++) {
         tried = { mask: this.mask.values, pattern: this.pattern.values };
-        hits += this.step(shuffled(this.images, this.draw).subarray(0, BATCH));
+        hits += this.step(shuffled(this.images, this.draw).subarray(0, batch_size));
       }
-      const works = hits >= SUCCESS * BATCHES * BATCH;
+      const works = hits >= success * batches * batch_size;
       this.keep(works, tried);
       this.adapt(works);
       this.rounds += 1;
@@ -81,11 +88,10 @@ bnLab.define("scan", ["core"], ({ PIXELS, largest, shuffled }) => {
 
     /** One step on some of the digits; returns how many of them got the label. */
     step(members) {
-      const { network, x, stamped, dImage, mask, pattern } = this;
+      const { network, stamped, dImage, mask, pattern } = this;
       let hits = 0;
       for (const member of members) {
-        const image = x.subarray(member * PIXELS, (member + 1) * PIXELS);
-        for (let at = 0; at < PIXELS; at++) stamped[at] = image[at] + mask.values[at] * (pattern.values[at] - image[at]);
+        const image = this.lay(mask.values, pattern.values, member);
         if (largest(network.forward(stamped)) === this.label) hits += 1;
         network.backward(this.label, dImage);
         for (let at = 0; at < PIXELS; at++) {
@@ -101,23 +107,56 @@ bnLab.define("scan", ["core"], ({ PIXELS, largest, shuffled }) => {
       return hits;
     }
 
+    /** Keeps a smaller mask that works; a label that no longer improves is done. */
     keep(works, { mask, pattern }) {
-      const norm = mask.reduce((sum, value) => sum + value);
-      const before = this.best.norm;
+      const norm = sum(mask);
+      const before = Math.min(this.smallest, PIXELS);
       const better = works && norm < before;
-      if (better) this.best = { norm, mask, pattern };
-      this.found ||= better;
-      this.idle = (better && norm < 0.99 * before) || !this.found ? 0 : this.idle + 1;
+      if (better) {
+        this.kept.push({ norm, mask, pattern });
+        this.smallest = norm;
+      }
+      const shrunk = better && norm < 0.99 * before;
+      this.idle = shrunk || this.smallest === Infinity ? 0 : this.idle + 1;
+    }
+
+    /** The smallest mask kept that works on all digits, not only on those of its round; if none does, a whole image. */
+    verified() {
+      const { success } = this.settings;
+      const found = this.kept.findLast((trigger) => this.hits(trigger) >= success * this.images);
+      if (found) return { ...found, reached: true };
+      const mask = new Float64Array(PIXELS).fill(1);
+      return { norm: PIXELS, mask, pattern: new Float64Array(PIXELS).fill(0.5), reached: false };
+    }
+
+    /** How many of all digits get the label with a trigger. */
+    hits(trigger) {
+      let hits = 0;
+      for (let member = 0; member < this.images; member++) {
+        this.lay(trigger.mask, trigger.pattern, member);
+        if (largest(this.network.forward(this.stamped)) === this.label) hits += 1;
+      }
+      return hits;
+    }
+
+    /** Lays a trigger on one of the digits; returns the digit as it was. */
+    lay(mask, pattern, member) {
+      const image = this.x.subarray(member * PIXELS, (member + 1) * PIXELS);
+      for (let at = 0; at < PIXELS; at++) this.stamped[at] = image[at] + mask[at] * (pattern[at] - image[at]);
+      return image;
     }
 
     /** Asks for a smaller mask where the trigger has worked for long enough, for success where it has not. */
     adapt(works) {
       this.streak = works ? Math.max(this.streak, 0) + 1 : Math.min(this.streak, 0) - 1;
-      if (Math.abs(this.streak) < PATIENCE) return;
-      this.weight *= works ? FACTOR : FACTOR ** -1.5;
+      const { patience, factor } = this.settings;
+      if (Math.abs(this.streak) < patience) return;
+      this.weight *= works ? factor : factor ** -1.5;
       this.streak = 0;
     }
   }
+
+  const sum = (values) => values.reduce((total, value) => total + value);
 
   /** The middle of some numbers. */
   function median(values) {
@@ -126,20 +165,23 @@ bnLab.define("scan", ["core"], ({ PIXELS, largest, shuffled }) => {
     return order.length % 2 ? order[half] : (order[half - 1] + order[half]) / 2;
   }
 
+  const LEAST = 3; // of fewer labels none can be called an outlier
+
   /**
-   * Which label's trigger is far too small.
-   * @param {number[]} norms of the masks, one a label
-   * @returns {{anomaly: number[], flagged: number[], middle: number}} median absolute deviations below the median, of the
-   *   logarithms; the labels that stand out; the median of the norms
+   * Which label's trigger is far too small: the anomaly index counts median absolute deviations below the median of the
+   * logarithms. Labels that no trigger reached have no part in it; where the deviation is 0, nothing stands out.
    */
-  function judge(norms) {
-    const sizes = norms.map(Math.log);
-    const below = sizes.map((size) => median(sizes) - size);
-    const spread = Math.max(1.4826 * median(below.map(Math.abs)), 1e-9);
-    const anomaly = below.map((distance) => distance / spread);
-    const middle = median(norms);
-    const flagged = [...norms.keys()].filter((label) => anomaly[label] > THRESHOLD && norms[label] <= SHARE * middle);
-    return { anomaly, flagged, middle };
+  function judge(norms, reached, { threshold, ratio }) {
+    const known = norms.filter((_, label) => reached[label]);
+    const nothing = { anomaly: norms.map(() => 0), flagged: [], middle: known.length ? median(known) : NaN };
+    if (known.length < LEAST) return nothing;
+    const centre = median(known.map(Math.log));
+    const deviation = 1.4826 * median(known.map((norm) => Math.abs(centre - Math.log(norm))));
+    if (deviation === 0) return nothing;
+    const { middle } = nothing;
+    const anomaly = norms.map((norm) => (centre - Math.log(norm)) / deviation);
+    const stands = (label) => reached[label] && anomaly[label] > threshold && norms[label] <= ratio * middle;
+    return { anomaly, flagged: [...norms.keys()].filter(stands), middle };
   }
 
   return { Search, judge };
