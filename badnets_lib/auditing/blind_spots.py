@@ -69,8 +69,8 @@ OF_THE_DATA = (
     ),
     BlindSpot(
         "few poisoned images, or clean-label poison",
-        "a label is only called suspect when many of its images are flagged by two filters; no label of "
-        "clean-label poison is wrong",
+        "what suspicious images of a label have in common is looked for in 20 of them or more, in a fixed place; "
+        "and no label of clean-label poison is wrong",
         "https://arxiv.org/abs/1912.02771",
     ),
 )
