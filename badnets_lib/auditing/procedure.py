@@ -29,7 +29,7 @@ def audit(
     trusted: ImageSet,
     *,
     training: ImageSet | None = None,
-    minutes: float = 10.0,
+    minutes: int | float = 10,
     kept: float = 0.5,
     least_accuracy: float = 0.7,
     seed: int = 0,

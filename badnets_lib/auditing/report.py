@@ -56,7 +56,7 @@ class Audit:
     left_out: int
     trusted: str
     training: str
-    minutes: float
+    minutes: int | float
     seconds: float
     seed: int
     machine: str
