@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import pickle
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from project import settings
 
 import badnets_lib as bd
 from badnets_lib.cli import options, run
@@ -304,6 +306,11 @@ def test_the_library_does_not_wait_for_its_command():
     code = f"import sys, badnets_lib; print({late} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_the_installed_command_is_this_one():
+    module, _, name = settings()["project"]["scripts"]["badnets"].partition(":")
+    assert getattr(importlib.import_module(module), name) is run.main
 
 
 def test_it_is_a_module_too():
