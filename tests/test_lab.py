@@ -257,9 +257,9 @@ def numbers(element):
 
 
 def test_training_plants_a_backdoor_and_the_records_are_the_librarys(visit, unchecked):
-    page = visit(query="?fraction=0.1&trigger=square-4&target=3&sources=all&epochs=2&seed=6")
+    page = visit(query="?fraction=0.1&trigger=square-4&target=3&sources=all&epochs=4&seed=0")
     element = part(page, "bn-train")
-    assert element.get_by_label("Seed").input_value() == "6"
+    assert element.get_by_label("Target").input_value() == "3"
     assert element.get_by_role("slider", name="Poisoning fraction").get_attribute("aria-valuetext") == "10%"
     element.get_by_role("button", name="Train", exact=True).click()
     says_in_passing(element, "Training: epoch (0.5|0.75|1)")

@@ -218,8 +218,8 @@ class Scan:
 
     def __post_init__(self) -> None:
         lengths = {name: len(getattr(self, name)) for name in ("anomaly", "norms", "masks", "patterns")}
-        told = {"reached": self.reached, "success": self.success or None}
-        lengths |= {name: len(part) for name, part in told.items() if part is not None}
+        optional = {"reached": self.reached, "success": self.success or None}
+        lengths |= {name: len(part) for name, part in optional.items() if part is not None}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"the parts of a scan must be about the same labels; got {lengths}")
         if any(not 0 <= label < len(self.anomaly) for label in self.flagged):

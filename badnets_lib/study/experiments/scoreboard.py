@@ -1,4 +1,4 @@
-"""Every attack against every defense, told in three dimensions: detection, clean accuracy, attack success."""
+"""Every attack against every defense, in three dimensions: detection, clean accuracy, attack success."""
 
 from __future__ import annotations
 
