@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import pickle
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from project import settings
 
 import badnets_lib as bd
 from badnets_lib.cli import options, run
@@ -179,6 +181,17 @@ def test_repaired_weights_load_and_score(badnets, desk):
     assert scored == 0
 
 
+def test_nothing_is_written_where_nothing_was_unlearnt(badnets, desk, monkeypatch):
+    masks = torch.zeros(3, 1, 12, 12)
+    quiet = bd.defenses.Scan(torch.zeros(3), torch.full((3,), 20.0), masks, torch.zeros(3, 3, 12, 12), ())
+    monkeypatch.setattr(bd.defenses.NeuralCleanse, "__call__", lambda self, model, holding: quiet)
+    line = ("--trusted", "trusted", "--method", "unlearning", "--out", "u.safetensors")
+    code, _, err = badnets("repair", *NETWORK, *line)
+    assert code == 2
+    assert "no label was flagged" in err
+    assert not (desk / "u.safetensors").exists()
+
+
 def test_the_normalisation_stands_before_the_network_and_is_not_saved(badnets, desk):
     line = ("--mean", "0.1,0.1,0.1", "--std", "0.9,0.9,0.9", "--least-accuracy", 0)
     code, _, _ = badnets(
@@ -293,6 +306,11 @@ def test_the_library_does_not_wait_for_its_command():
     code = f"import sys, badnets_lib; print({late} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_the_installed_command_is_this_one():
+    module, _, name = settings()["project"]["scripts"]["badnets"].partition(":")
+    assert getattr(importlib.import_module(module), name) is run.main
 
 
 def test_it_is_a_module_too():

@@ -73,7 +73,7 @@ def test_the_page_keeps_its_promises(printed):
 
 def test_the_examples_are_short_enough_to_read():
     for block in blocks(PAGE, "python"):
-        assert max(map(len, block.splitlines())) <= 90
+        assert max(map(len, block.splitlines())) <= 78
         assert len(block.splitlines()) <= 32
 
 

@@ -6,7 +6,6 @@ This room lies above the defenses, which it calls one after another, and below t
 from .blind_spots import BlindSpot as BlindSpot
 from .procedure import LowAccuracy as LowAccuracy, audit as audit, check_accuracy as check_accuracy
 from .records import (
-    Audit as Audit,
     LabelTrigger as LabelTrigger,
     Picture as Picture,
     RepairTried as RepairTried,
@@ -14,3 +13,4 @@ from .records import (
     Step as Step,
     Suspects as Suspects,
 )
+from .report import Audit as Audit

@@ -69,8 +69,8 @@ OF_THE_DATA = (
     ),
     BlindSpot(
         "few poisoned images, or clean-label poison",
-        "a label is only called suspect when many of its images are flagged by two filters; no label of "
-        "clean-label poison is wrong",
+        "what suspicious images of a label have in common is looked for in 20 of them or more, in a fixed place; "
+        "and no label of clean-label poison is wrong",
         "https://arxiv.org/abs/1912.02771",
     ),
 )
@@ -82,6 +82,10 @@ WITHOUT_DATA = (
 """What nobody looked for, as there were no training data."""
 
 
+LOOKING = ("Neural Cleanse", "Activation Clustering", "Spectral Signatures", "Deep k-NN", "STRIP")
+"""The steps that look for something; repairs do not."""
+
+
 def blind_spots(*, training: bool, not_run: tuple[str, ...]) -> tuple[BlindSpot, ...]:
     """Everything that an audit did not exclude.
 
@@ -89,5 +93,7 @@ def blind_spots(*, training: bool, not_run: tuple[str, ...]) -> tuple[BlindSpot,
         training: Whether the training data were given.
         not_run: Names of the steps that were not run or broke off.
     """
-    missing = tuple(BlindSpot(f"whatever {name} would have found", "this step did not run") for name in not_run)
+    missing = tuple(
+        BlindSpot(f"whatever {name} would have found", "this step did not run") for name in not_run if name in LOOKING
+    )
     return missing + (OF_THE_DATA if training else WITHOUT_DATA) + ALWAYS

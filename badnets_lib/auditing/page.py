@@ -6,7 +6,8 @@ import base64
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from .records import Audit, LabelTrigger, Picture, Suspects
+from .records import LabelTrigger, Picture, Suspects
+from .report import Audit
 
 HEAD = """<!doctype html>
 <html lang="en">
@@ -45,6 +46,7 @@ STYLE = """
   .bn-audit table.stacked thead { position: absolute; clip-path: inset(50%); height: 1px; overflow: hidden; }
   .bn-audit table.stacked tr { display: block; border-bottom: 1px solid #ddd; padding: .4rem 0; }
   .bn-audit table.stacked th, .bn-audit table.stacked td { display: block; border: 0; padding: 0; white-space: normal; }
+  .bn-audit td[data-head]:not([data-head="answer"])::before { content: attr(data-head) ": "; color: #555; }
 }
 @media print { .bn-audit details > * { display: block; } }
 """
@@ -116,14 +118,16 @@ def _suspects(every: Sequence[Suspects]) -> str:
     if not every:
         return ""
     rows = [(each.label, str(each.flagged), each.by, _standing(each)) for each in every]
-    table = _table("Flagged training images of every label", ("label", "flagged", "by", "stands out"), rows)
+    table = _table(
+        "Training images of every label that are singled out", ("label", "singled out", "by", "suspicious"), rows
+    )
     return f"<h2>Suspicious training images</h2>{table}{''.join(map(_one_suspicion, every))}"
 
 
 def _standing(each: Suspects) -> str:
-    if not each.standing_out:
-        return "no"
-    return "yes, and confirmed by what they have in common" if each.confirmed else "yes"
+    if each.confirmed:
+        return "yes, confirmed by what they have in common"
+    return "unusually many, not confirmed" if each.standing_out else "no"
 
 
 def _one_suspicion(each: Suspects) -> str:
@@ -139,7 +143,7 @@ def _one_suspicion(each: Suspects) -> str:
             f"turned by 180 degrees {each.control}; without it {each.mark.false_target}."
         )
         mark = _figure(each.mark_picture, caption, flagged=True)
-    return _figure(each.picture, each.picture.alt, flagged=True) + mark + details
+    return _figure(each.picture, each.picture.alt, flagged=each.convincing) + mark + details
 
 
 def _steps(audit: Audit) -> str:
@@ -163,14 +167,18 @@ def _grouped(audit: Audit, group: str, caption: str) -> str:
 def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     head = "".join(f"<th scope='col'>{escape(each)}</th>" for each in heads)
     body = "".join(
-        f"<tr><th scope='row'>{escape(row[0])}</th>{''.join(f'<td>{_linked(each)}</td>' for each in row[1:])}</tr>"
-        for row in rows
+        f"<tr><th scope='row'>{escape(row[0])}</th>{''.join(map(_cell, heads[1:], row[1:]))}</tr>" for row in rows
     )
     return (
         f"<div class='wide' role='region' aria-label='{escape(caption, quote=True)}' tabindex='0'>"
         f"<table class='stacked'><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
     )
+
+
+def _cell(head: str, text: str) -> str:
+    """A cell that knows the head of its column, for narrow screens where the heads are not seen."""
+    return f"<td data-head='{escape(head, quote=True)}'>{_linked(text)}</td>"
 
 
 def _linked(text: str) -> str:

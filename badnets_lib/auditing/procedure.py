@@ -14,18 +14,10 @@ from ..models.inference import check_network, correct
 from ..models.training import describe_device
 from ..provenance.checkpoints import weights_hash
 from .blind_spots import blind_spots
-from .methods import (
-    filtered,
-    repaired,
-    reversed_suspicions,
-    reversed_triggers,
-    scanned,
-    screened,
-    successes,
-    suspects,
-)
-from .records import Audit
+from .methods import repaired, reversed_suspicions, reversed_triggers, scanned, screened, successes
+from .report import Audit
 from .running import Run
+from .training_data import filtered, suspects
 
 
 class LowAccuracy(ValueError):
@@ -37,7 +29,7 @@ def audit(
     trusted: ImageSet,
     *,
     training: ImageSet | None = None,
-    minutes: float | int = 10.0,
+    minutes: int | float = 10,
     kept: float = 0.5,
     least_accuracy: float = 0.7,
     seed: int = 0,

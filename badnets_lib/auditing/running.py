@@ -34,7 +34,7 @@ class Run:
     """
 
     def __init__(
-        self, model: nn.Module, working: ImageSet, kept: ImageSet, minutes: float, tell: Callable[[str], object]
+        self, model: nn.Module, working: ImageSet, kept: ImageSet, minutes: int | float, tell: Callable[[str], object]
     ) -> None:
         self.started = time.perf_counter()
         self.model = model

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from statistics import median
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..counts import Proportion
 from ..data.images import Images, ImageSet, to_unit
 from ..defenses.neural_cleanse import Reversed
+from ..evaluation.scores import Scorecard, attack_success_rate, score
 from ..poisoning import Attack, Goal
 
 LEAST = 20
@@ -83,3 +84,8 @@ def common_mark(group: Images, reference: Float[Tensor, "m c h w"]) -> Reversed 
     if not mask.any() or float(mask.mean()) > MOST_OF_AN_IMAGE:
         return None
     return Reversed(mask, pattern)
+
+
+def tested(model: nn.Module, kept: ImageSet, suspicion: Suspicion) -> tuple[Scorecard, Proportion]:
+    """What a suspected trigger does on kept images, and how often its control leads to the same label."""
+    return score(model, kept, suspicion.attack(kept)), attack_success_rate(model, kept, suspicion.control.attack(kept))

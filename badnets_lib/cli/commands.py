@@ -228,6 +228,8 @@ def repair(
     working, measuring = pictures(trusted, size, classes).split(kept, seed=seed)
     check_accuracy(given.network, working, least_accuracy)
     repaired = METHODS[method]()(given.network, Holding(working))
+    if repaired.history and "note" in repaired.history[0]:
+        raise click.ClickException(f"{method}: {repaired.history[0]['note']}; nothing was written")
     after = clean_accuracy(repaired.model, measuring)
     bare = repaired.model if given.bare is given.network else repaired.model.get_submodule("model")
     origin = {"repaired": repaired.settings, "from weights": given.sha256, "seed": seed}
