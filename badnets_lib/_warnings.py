@@ -30,9 +30,10 @@ def warn_assumption(message: str, anchor: str) -> None:
 
 
 def _outside() -> int:
-    """The `stacklevel` of the first frame outside this package, as seen from `warn_assumption`."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(str(__package__)):
+    """The `stacklevel` of the first frame outside this package and torch, as seen from `warn_assumption`."""
+    level = 1
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in (__package__, "torch"):
         frame = frame.f_back
         level += 1
     return level

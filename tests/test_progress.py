@@ -1,7 +1,7 @@
 import sys
 
 import pytest
-import tqdm
+import tqdm.auto
 
 from badnets_lib._progress import track
 
@@ -19,7 +19,7 @@ def test_a_bar_is_shown_only_where_somebody_looks(monkeypatch, disabled, termina
         bars.append(desc)
         return items
 
-    monkeypatch.setattr(tqdm, "tqdm", bar)
+    monkeypatch.setattr(tqdm.auto, "tqdm", bar)
     monkeypatch.setenv("TQDM_DISABLE", disabled)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
@@ -36,7 +36,7 @@ def test_a_bar_knows_how_many_there_are(monkeypatch):
         told.append(total)
         return items
 
-    monkeypatch.setattr(tqdm, "tqdm", bar)
+    monkeypatch.setattr(tqdm.auto, "tqdm", bar)
     monkeypatch.setenv("TQDM_DISABLE", "")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert list(track((n for n in range(3)), "a label", total=3)) == [0, 1, 2]
