@@ -157,7 +157,7 @@ def test_wrong_arguments_are_named(tiny, unchecked, model, x, settings, error, m
 def test_an_image_set_is_no_tensor(tiny, unchecked):
     with pytest.raises(TypeError, match="got ImageSet .of a set: data.x."):
         predict(small(), tiny)
-    with pytest.raises(TypeError, match="need an ImageSet to count on; got Tensor"):
+    with pytest.raises(TypeError, match="counting needs an ImageSet; got Tensor"):
         correct(small(), tiny.x)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from .._progress import track
-from ..data.images import Images, ImageSet, Labels, check_images
+from ..data.images import Images, ImageSet, Labels, check_images, seeded_generator
 from ..models.inference import (
     BATCH,
     check_finite,
@@ -95,7 +95,7 @@ def pgd(
     labels = y.to(clean.device).long()
     noise = torch.zeros_like(clean)
     if random_start:
-        noise = torch.rand(clean.shape, generator=torch.Generator().manual_seed(seed)).to(clean) * 2 * eps - eps
+        noise = torch.rand(clean.shape, generator=seeded_generator(seed)).to(clean) * 2 * eps - eps
     attacked = (clean + noise).clamp(0, 1)
     with evaluating(model, frozen=True):
         for _ in range(steps):
@@ -169,7 +169,7 @@ def learn_patch(
     practice = data[data.y != target].to(device)
     if not len(practice):
         raise ValueError(f"need images of other classes than {target} to practise on; got none")
-    source = torch.Generator().manual_seed(seed)
+    source = seeded_generator(seed)
     logits = torch.zeros(data.x.shape[1], size, size, device=device, requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=lr)
     with evaluating(model, frozen=True):

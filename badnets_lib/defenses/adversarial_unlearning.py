@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from .._numbers import check_numbers
 from ..counts import Proportion
 from ..data.images import Images, ImageSet, Labels, StoredImages
 from ..models.inference import BATCH, evaluating, logits_of, place, placement
@@ -60,6 +61,7 @@ class AdversarialUnlearning(Removal):
     tuning: FineTuning = field(default_factory=FineTuning)
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if not (self.radius > 0 and self.steps >= 1 and self.batch >= 1):
             limits = "radius must be positive, steps and batch at least 1"
             raise ValueError(f"{limits}; got {self.radius}, {self.steps} and {self.batch}")

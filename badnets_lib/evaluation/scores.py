@@ -12,7 +12,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from ..counts import Difference, Proportion
-from ..data.images import ImageSet
+from ..data.images import ImageSet, check_set
 from ..models.inference import BATCH, check_outputs, correct, predict
 from ..poisoning import Attack
 
@@ -84,8 +84,7 @@ def score(model: nn.Module, test: ImageSet, attack: Attack, *, batch_size: int =
     """
     if not isinstance(attack, Attack):
         raise TypeError(f"score needs an Attack(trigger, goal); got {attack!r} (a plan has one: plan.attack)")
-    if not isinstance(test, ImageSet):
-        raise TypeError(f"need an ImageSet to count on; got {type(test).__name__} (see ImageSet.from_dataset)")
+    check_set(test, "counting")
     success = attack_success_rate(model, test, attack, batch_size=batch_size)
     untouched = attack.untouched(test)
     answers = predict(model, untouched.x, batch_size=batch_size).argmax(1)
@@ -121,7 +120,7 @@ def confusion(model: nn.Module, data: ImageSet) -> Int[Tensor, "k k"]:
     Raises:
         ValueError: The network has another number of outputs than `data` has classes.
     """
-    k = len(data.classes)
+    k = len(check_set(data, "counting").classes)
     logits = check_outputs(predict(model, data.x), k)
     cells = data.y.cpu().long() * k + logits.argmax(1)
     return torch.bincount(cells, minlength=k * k).reshape(k, k)

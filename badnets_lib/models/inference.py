@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .._numbers import whole
 from ..counts import Proportion
-from ..data.images import Images, ImageSet, StoredImages, check_stored, to_unit
+from ..data.images import Images, ImageSet, StoredImages, check_set, check_stored, to_unit
 
 Logits = Float[Tensor, "n k"]
 
@@ -102,15 +103,11 @@ def place(x: StoredImages, weights: Tensor) -> Images:
     return to_unit(x.to(weights.device)).to(weights.dtype)
 
 
-def channels_last(model: nn.Module) -> nn.Module:
-    """The same network, its weights laid out so that convolutions of small images need no repacking: `make bench`."""
-    return _laid_out(model, torch.channels_last)
-
-
 def fast_layout(model: nn.Module, x: StoredImages) -> torch.memory_format:
     """Lay a network's weights out as its images should be: channels last, if the network can compute in that layout.
 
-    A network that calls `view` after a convolution cannot; it keeps the usual layout.
+    Convolutions of small images then need no repacking. A network that calls `view` after a convolution cannot; it
+    keeps the usual layout.
 
     Args:
         model: The network; the layout of its weights is changed, never their values.
@@ -119,21 +116,20 @@ def fast_layout(model: nn.Module, x: StoredImages) -> torch.memory_format:
     Returns:
         The layout that images need, for `images.contiguous(memory_format=...)`.
     """
-    channels_last(model)
+    _lay_out(model, torch.channels_last)
     try:
         with torch.no_grad(), evaluating(model):
             model(place(x, placement(model)).contiguous(memory_format=torch.channels_last))
     except RuntimeError:
-        _laid_out(model, torch.contiguous_format)
+        _lay_out(model, torch.contiguous_format)
         return torch.contiguous_format
     return torch.channels_last
 
 
-def _laid_out(model: nn.Module, layout: torch.memory_format) -> nn.Module:
+def _lay_out(model: nn.Module, layout: torch.memory_format) -> None:
     for weight in model.parameters():
         if weight.ndim == 4:  # [out, in, height, width]: channels last is a layout of four axes
             weight.data = weight.data.to(memory_format=layout)
-    return model
 
 
 def logits_of(output: Any) -> Logits:
@@ -237,8 +233,7 @@ def batches_of(x: StoredImages, batch_size: int) -> Iterator[StoredImages]:
     """
     if not isinstance(x, Tensor):
         raise TypeError(f"need images [N, C, H, W] as a tensor; got {type(x).__name__} (of a set: data.x)")
-    if not isinstance(batch_size, int):
-        raise TypeError(f"batch_size must be a whole number; got {batch_size!r}")
+    batch_size = whole("batch_size", batch_size)
     if not len(x) or batch_size < 1:
         raise ValueError(f"need at least one image per batch; got {len(x)} in batches of {batch_size}")
     for part in x.split(batch_size):
@@ -281,7 +276,6 @@ def correct(model: nn.Module, data: ImageSet, *, batch_size: int = BATCH) -> Pro
         TypeError: `data` is no `ImageSet`.
         ValueError: The network has another number of outputs than `data` has classes.
     """
-    if not isinstance(data, ImageSet):
-        raise TypeError(f"need an ImageSet to count on; got {type(data).__name__} (see ImageSet.from_dataset)")
+    check_set(data, "counting")
     logits = check_outputs(predict(model, data.x, batch_size=batch_size), len(data.classes))
     return Proportion.of(logits.argmax(1) == data.y.cpu())

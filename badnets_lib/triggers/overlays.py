@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from .._numbers import check_numbers
 from ..data.images import Images
 from .base import Description, at_least_single, check_range, check_room, check_unit
 from .patterns import blur, noise, scene
@@ -47,8 +48,8 @@ class Blend:
     shift: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         _check_choice("pattern", self.pattern, get_args(Overlay))
-        object.__setattr__(self, "seed", index(self.seed))
         object.__setattr__(self, "shift", _whole_pixels(self.shift))
         check_unit(opacity=self.opacity)
         _check_effect(opacity=self.opacity)
@@ -99,6 +100,7 @@ class Sinusoid:
     phase: float = 0.0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_unit(amplitude=self.amplitude, phase=self.phase)
         _check_effect(amplitude=self.amplitude, frequency=self.frequency)
 
@@ -149,8 +151,8 @@ class Reflection:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         _check_choice("source", self.source, get_args(Mirrored))
-        object.__setattr__(self, "seed", index(self.seed))
         object.__setattr__(self, "shift", _whole_pixels(self.shift))
         check_unit(strength=self.strength)
         check_range(0.0, 10.0, blur=self.blur)
