@@ -19,7 +19,7 @@ from .._numbers import check_numbers
 from .._progress import track
 from ..counts import Proportion
 from ..data.images import Images, StoredImages, check_images
-from ..models.inference import predict
+from ..models.inference import images_at_once, predict
 from ..triggers import register
 from ._copies import frozen_copy
 from ._trigger_search import TriggerSearch
@@ -37,7 +37,6 @@ from .assumptions import (
     check_reached,
     check_spread,
 )
-from .features import images_at_once
 from .kinds import ModelScan
 from .knowledge import Holding, check_holding
 from .verdicts import Scan
@@ -158,7 +157,7 @@ class NeuralCleanse(ModelScan):
         started = time.perf_counter()
         trusted = check_holding(holding).need(self.batch_size, "Neural Cleanse")
         check_enough_trusted(len(trusted), 100, "Neural Cleanse")
-        check_answers(predict(model, trusted.x, batch_size=images_at_once(trusted.x)), trusted.y, len(trusted.classes))
+        check_answers(predict(model, trusted.x), trusted.y, len(trusted.classes))
         masks, patterns, success, reached = self._search(frozen_copy(model, trusted.x), trusted.x, len(trusted.classes))
         check_reached(reached)
         norms = masks.flatten(1).sum(1)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .._numbers import check_numbers
 from ..data.images import StoredImages, check_stored, seeded_generator, to_unit
-from ..models.inference import placement, predict
+from ..models.inference import images_at_once, placement, predict
 from ._copies import frozen_copy, fused
 from .assumptions import (
     ENTROPY_OF_LOGITS,
@@ -27,7 +27,6 @@ from .assumptions import (
     check_probabilities,
     check_threshold,
 )
-from .features import images_at_once
 from .kinds import InputFilter, Screening
 from .knowledge import Holding, check_holding
 from .verdicts import Screen
@@ -99,7 +98,7 @@ class Strip(InputFilter):
         trusted = check_holding(holding).need(self.overlays + 1, "STRIP")
         check_enough_trusted(len(trusted), round(1 / self.false_rejection), f"a rate of {self.false_rejection:g}")
         kept = fused(frozen_copy(model, trusted.x))
-        answers = predict(kept, trusted.x, batch_size=images_at_once(trusted.x))
+        answers = predict(kept, trusted.x)
         check_answers(answers, trusted.y, len(trusted.classes))
         chosen = torch.randperm(len(trusted), generator=seeded_generator(self.seed))[: self.overlays]
         overlays = to_unit(trusted.x[chosen.to(trusted.x.device)])

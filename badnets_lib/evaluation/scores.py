@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..counts import Difference, Proportion
 from ..data.images import ImageSet, check_set
-from ..models.inference import BATCH, check_outputs, correct, predict
+from ..models.inference import check_outputs, correct, predict
 from ..poisoning import Attack
 
 
@@ -48,12 +48,14 @@ class Scorecard:
         )
 
 
-def clean_accuracy(model: nn.Module, data: ImageSet, *, batch_size: int = BATCH) -> Proportion:
+def clean_accuracy(model: nn.Module, data: ImageSet, *, batch_size: int | None = None) -> Proportion:
     """How many clean images the network labels correctly."""
     return correct(model, data, batch_size=batch_size)
 
 
-def attack_success_rate(model: nn.Module, test: ImageSet, attack: Attack, *, batch_size: int = BATCH) -> Proportion:
+def attack_success_rate(
+    model: nn.Module, test: ImageSet, attack: Attack, *, batch_size: int | None = None
+) -> Proportion:
     """How many triggered victims the network labels as the attacker wants: see `Attack.on`.
 
     Images that already belong to their target are not victims and are not counted.
@@ -64,7 +66,7 @@ def attack_success_rate(model: nn.Module, test: ImageSet, attack: Attack, *, bat
     return correct(model, attack.on(test), batch_size=batch_size)
 
 
-def score(model: nn.Module, test: ImageSet, attack: Attack, *, batch_size: int = BATCH) -> Scorecard:
+def score(model: nn.Module, test: ImageSet, attack: Attack, *, batch_size: int | None = None) -> Scorecard:
     """All three counts of a network on a clean test set, under an attack.
 
     For a clean network this is its baseline: what the trigger does to a network that never saw it. Of a trigger that
@@ -75,7 +77,7 @@ def score(model: nn.Module, test: ImageSet, attack: Attack, *, batch_size: int =
         model: Any classifier from images to logits [N, K].
         test: Clean test images with their true labels.
         attack: Trigger and goal.
-        batch_size: Images per forward pass.
+        batch_size: Images per forward pass; None: 512, fewer where they are large.
 
     Raises:
         TypeError: The attack is no `Attack`.

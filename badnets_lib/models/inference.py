@@ -21,7 +21,10 @@ from ..data.images import Images, ImageSet, StoredImages, check_set, check_store
 Logits = Float[Tensor, "n k"]
 
 BATCH = 512
-"""Images per forward pass, unless somebody says otherwise."""
+"""Most images in a forward pass, unless somebody says otherwise."""
+
+PIXELS = 2**20
+"""Most pixels in a forward pass, all images together: 512 images of 32x32, 20 of 224x224."""
 
 
 class Normalized(nn.Module):
@@ -198,13 +201,13 @@ def evaluating(model: nn.Module, *, frozen: bool = False) -> Iterator[None]:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, x: StoredImages, *, batch_size: int = BATCH) -> Logits:
+def predict(model: nn.Module, x: StoredImages, *, batch_size: int | None = None) -> Logits:
     """Logits [N, K] on the CPU, in evaluation mode; the network's own mode is put back afterwards.
 
     Args:
         model: Any classifier from [N, C, H, W] to [N, K]; see `logits_of` for what it may return.
         x: Images in [0, 1] or uint8; converted and moved to the network's device and dtype batch by batch.
-        batch_size: Images per forward pass.
+        batch_size: Images per forward pass; None: as many as `images_at_once` says.
 
     Returns:
         In single precision at least, whatever the network computes in.
@@ -224,8 +227,17 @@ def predict(model: nn.Module, x: StoredImages, *, batch_size: int = BATCH) -> Lo
     return check_finite(torch.cat(logits))
 
 
-def batches_of(x: StoredImages, batch_size: int) -> Iterator[StoredImages]:
+def images_at_once(x: StoredImages, most: int = BATCH, pixels: int = PIXELS) -> int:
+    """How many images go into one forward pass: `most`, fewer where they are large, at least one."""
+    return max(1, min(most, pixels // (x.shape[-2] * x.shape[-1])))
+
+
+def batches_of(x: StoredImages, batch_size: int | None = None) -> Iterator[StoredImages]:
     """Images, a batch at a time, each checked before it is handed on.
+
+    Args:
+        x: Images [N, C, H, W].
+        batch_size: Images a batch; None: as many as `images_at_once` says.
 
     Raises:
         TypeError: `x` is no tensor, or `batch_size` no whole number.
@@ -233,6 +245,8 @@ def batches_of(x: StoredImages, batch_size: int) -> Iterator[StoredImages]:
     """
     if not isinstance(x, Tensor):
         raise TypeError(f"need images [N, C, H, W] as a tensor; got {type(x).__name__} (of a set: data.x)")
+    if batch_size is None:
+        batch_size = images_at_once(x) if x.ndim == 4 else BATCH
     batch_size = whole("batch_size", batch_size)
     if not len(x) or batch_size < 1:
         raise ValueError(f"need at least one image per batch; got {len(x)} in batches of {batch_size}")
@@ -269,7 +283,7 @@ def check_finite(logits: Logits) -> Logits:
     return logits
 
 
-def correct(model: nn.Module, data: ImageSet, *, batch_size: int = BATCH) -> Proportion:
+def correct(model: nn.Module, data: ImageSet, *, batch_size: int | None = None) -> Proportion:
     """How often the network's top class is the label in `data`.
 
     Raises:

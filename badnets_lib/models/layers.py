@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from ..data.images import StoredImages
 from .inference import (
-    BATCH,
     batches_of,
     check_finite,
     check_network,
@@ -234,7 +233,7 @@ def weighted_leaf(layer: nn.Module) -> bool:
 
 @torch.no_grad()
 def listen(
-    model: nn.Module, x: StoredImages, layer: str | None = None, hear: Hear = flat, *, batch_size: int = BATCH
+    model: nn.Module, x: StoredImages, layer: str | None = None, hear: Hear = flat, *, batch_size: int | None = None
 ) -> tuple[Tensor, Float[Tensor, "n k"]]:
     """What a layer says about every image, and the logits, both one row an image and in single precision at least.
 
@@ -244,7 +243,7 @@ def listen(
         layer: Name of the layer whose output is heard; "input of NAME" hears what it is given instead. None: the last
             hidden features, see `last_hidden`.
         hear: From what is heard of a batch, [B, ...], to what is kept of it, [B, ...]; all of it by default.
-        batch_size: Images per forward pass.
+        batch_size: Images per forward pass; None: as many as `images_at_once` says.
 
     Returns:
         What was heard, on the network's device, and the logits [N, K] on the CPU.

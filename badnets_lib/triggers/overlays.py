@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from operator import index
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from .._numbers import check_numbers
+from .._numbers import check_numbers, whole
 from ..data.images import Images
 from .base import Description, at_least_single, check_range, check_room, check_unit
 from .patterns import blur, noise, scene
@@ -186,4 +185,4 @@ def _check_effect(**settings: float) -> None:
 
 def _whole_pixels(shift: tuple[int, int]) -> tuple[int, int]:
     down, right = shift
-    return index(down), index(right)
+    return whole("shift", down), whole("shift", right)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from operator import index
 from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._numbers import check_numbers
+from .._numbers import check_numbers, whole
 from ..data.images import Images, check_images
 from .base import Description, check_fit, check_unit
 
@@ -160,7 +159,7 @@ class Pixels:
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        object.__setattr__(self, "at", tuple((index(row), index(column)) for row, column in self.at))
+        object.__setattr__(self, "at", tuple((whole("row", row), whole("column", column)) for row, column in self.at))
         if not self.at:
             raise ValueError("a pixel trigger needs at least one (row, column); got none")
         check_unit(value=self.value)
