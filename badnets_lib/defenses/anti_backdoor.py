@@ -29,7 +29,7 @@ class AntiBackdoor(RobustTraining):
     """Isolate the images that a young network already fits best, train on the rest, then unlearn them.
 
     Args:
-        isolated: Part of the data that is isolated: enough to unlearn by, far fewer than rho.
+        isolated: Part of the data that is isolated: enough to unlearn by, far less than the poisoning fraction.
         early: Epochs after which the losses are compared.
         gamma: During these, a batch whose mean loss is below `gamma` is climbed instead of descended
             (local gradient ascent), so that only what is learnt fast gets far below. 0 is plain training.

@@ -26,7 +26,7 @@ class Blend:
         pattern: The picture p. "noise": uniform noise, drawn for every pixel and channel; "scene": a
             generated grey picture of discs and bars.
         seed: Seed of the picture.
-        opacity: The share a, above 0.
+        opacity: The part a that is mixed in, above 0.
         shift: The picture is moved (down, right) by so many pixels; what leaves on one side comes in
             on the other.
 
