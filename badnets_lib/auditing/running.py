@@ -107,9 +107,7 @@ class Run:
                 summary = f"{type(error).__name__}: {error}"
                 state = "broke off"
         seconds = time.perf_counter() - begun
-        self.steps.append(
-            Step(name, repr(settings), state, summary, seconds, _failing(caught), _assumed(settings))
-        )
+        self.steps.append(Step(name, repr(settings), state, summary, seconds, _failing(caught), _assumed(settings)))
         return result
 
 

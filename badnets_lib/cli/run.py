@@ -40,9 +40,7 @@ def _run(arguments: list[str]) -> int:
             raise
         reason = " ".join(str(error).split()) or "no message"
         known = isinstance(error, click.ClickException | ValueError | OSError)
-        return _refuse(
-            f"badnets: {reason}" if known else f"badnets: {type(error).__name__}: {reason} (see: --debug)"
-        )
+        return _refuse(f"badnets: {reason}" if known else f"badnets: {type(error).__name__}: {reason} (see: --debug)")
 
 
 def _refuse(sentence: str) -> int:
