@@ -19,6 +19,17 @@ def whole(name: str, value: Any) -> int:
         raise TypeError(f"{name} must be a whole number; got {value!r}") from None
 
 
+def number(name: str, value: Any) -> Any:
+    """A number of any kind, as it is.
+
+    Raises:
+        TypeError: It is none.
+    """
+    if not isinstance(value, SupportsFloat):
+        raise TypeError(f"{name} must be a number; got {value!r}")
+    return value
+
+
 def check_numbers(record: Any) -> None:
     """Look at every field of a frozen dataclass that is declared as a number; whole ones become ints.
 
@@ -32,5 +43,5 @@ def check_numbers(record: Any) -> None:
             continue
         if kind == "int":
             object.__setattr__(record, field.name, whole(field.name, value))
-        if kind == "float" and optional in ("", "None") and not isinstance(value, SupportsFloat):
-            raise TypeError(f"{field.name} must be a number; got {value!r}")
+        if kind == "float" and optional in ("", "None"):
+            number(field.name, value)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from badnets_lib import Blend, Patch, TrainConfig, Warp, train
-from badnets_lib.attacks import InputAwareConfig
+from badnets_lib import Blend, Patch, Proportion, SmallCNN, TrainConfig, Warp, audit, flip_labels, train
+from badnets_lib.attacks import InputAwareConfig, learn_patch
 from badnets_lib.defenses import DATA_FILTERS, DeepKNN, Holding, NeuralCleanse, Strip
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -39,6 +39,19 @@ def test_a_seed_is_a_whole_number_of_any_kind(tiny):
     for use in (lambda: Holding.draw(tiny, 9, seed="a"), lambda: tiny.sample(3, seed=0.5)):
         with pytest.raises(TypeError, match="a seed is a whole number"):
             use()
+
+
+@pytest.mark.parametrize(("use", "message"), [
+    (lambda data: data.split("0.1"), r"fraction must be a number; got '0\.1'"),
+    (lambda data: data.sample(1.5), r"count must be a whole number; got 1\.5"),
+    (lambda data: flip_labels(data, source=0, target=1, fraction="a"), "fraction must be a number; got 'a'"),
+    (lambda data: learn_patch(SmallCNN(1, 3, 2), data, "1"), "target must be a whole number; got '1'"),
+    (lambda data: audit(SmallCNN(1, 3, 2), data, minutes="10"), "minutes must be a number; got '10'"),
+    (lambda data: Proportion(0.5, 1), r"hits must be a whole number; got 0\.5"),
+])  # fmt: skip
+def test_so_is_an_argument(tiny, use, message):
+    with pytest.raises(TypeError, match=message):
+        use(tiny)
 
 
 @pytest.mark.parametrize("cls", DATA_FILTERS, ids=lambda cls: cls.__name__)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import torch
 
+from .._numbers import number
 from ..data.images import Images, ImageSet, seeded_generator, stored_like, to_unit
 from ..poisoning import PoisonPlan
 from ..triggers import Trigger
@@ -68,7 +69,7 @@ def add_covers(train: ImageSet, plan: PoisonPlan, disguise: str, *, amount: floa
     if disguise == "whole":
         spared &= ~goal.victims(train.y)
     free = (spared.cpu() & ~plan.mask).nonzero().flatten()
-    count = round(amount * len(train))
+    count = round(number("amount", amount) * len(train))
     if not 0 < count <= len(free):
         raise ValueError(f"amount {amount} asks for {count} of {len(train)} images; 1 to {len(free)} may be covers")
     source = seeded_generator(seed)

@@ -13,8 +13,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from .._numbers import whole
 from .._progress import track
-from ..data.images import Images, ImageSet, Labels, check_images, seeded_generator
+from ..data.images import Images, ImageSet, Labels, check_images, check_set, seeded_generator
 from ..models.inference import (
     BATCH,
     check_finite,
@@ -158,7 +159,7 @@ def learn_patch(
     References:
         Brown et al., Adversarial patch, 2017. arXiv:1712.09665.
     """
-    if not 0 <= target < len(data.classes):
+    if not 0 <= whole("target", target) < len(check_set(data, "a patch").classes):
         raise ValueError(f"target must lie in [0, {len(data.classes)}); got {target}")
     if not 1 <= size <= min(data.x.shape[-2:]):
         raise ValueError(f"size must lie between 1 and {min(data.x.shape[-2:])}; got {size}")

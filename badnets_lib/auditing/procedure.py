@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from .._numbers import number
 from ..counts import Proportion
 from ..data.images import ImageSet
 from ..defenses.knowledge import pixel_keys
@@ -71,7 +72,7 @@ def audit(
     """
     check_network(model)
     _check_sets(trusted, training, names)
-    if not minutes > 0:
+    if not number("minutes", minutes) > 0:
         raise ValueError(f"minutes must be positive; got {minutes}")
     left_out = 0
     if training is not None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from .._numbers import whole
+from .._numbers import number, whole
 from ..data.images import Images, ImageSet, Labels, Mask, check_images, check_set, seeded_generator
 from ..triggers import stamp_square_trigger
 
@@ -71,7 +71,7 @@ def flip_labels(train: ImageSet, *, source: int, target: int, fraction: float, s
     target = whole("target", target)
     if source == target or not (0 <= source < classes and 0 <= target < classes):
         raise ValueError(f"source and target must be two classes in [0, {classes}); got {source} and {target}")
-    if not 0 < fraction <= 1:
+    if not 0 < number("fraction", fraction) <= 1:
         raise ValueError(f"fraction must lie in (0, 1]; got {fraction}")
     members = (train.y == source).cpu().nonzero().flatten()
     count = round(fraction * len(members))
