@@ -27,9 +27,10 @@ from badnets_lib.defenses import (
 )
 from badnets_lib.defenses.activation_clustering import whitened
 from badnets_lib.defenses.clusters import separation, silhouette, two_means
-from badnets_lib.defenses.features import _randomised, features_of, images_at_once, principal
+from badnets_lib.defenses.features import _randomised, features_of, principal
 from badnets_lib.defenses.spectral_signatures import outlying
 from badnets_lib.evaluation.scores import Proportion, Scorecard
+from badnets_lib.models.inference import images_at_once
 
 DIGITS = tuple("0123456789")
 

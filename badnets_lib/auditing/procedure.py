@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from .._numbers import number
 from ..counts import Proportion
 from ..data.images import ImageSet
 from ..defenses.knowledge import pixel_keys
@@ -71,16 +72,9 @@ def audit(
     """
     check_network(model)
     _check_sets(trusted, training, names)
-    if not minutes > 0:
+    if not number("minutes", minutes) > 0:
         raise ValueError(f"minutes must be positive; got {minutes}")
-    left_out = 0
-    if training is not None:
-        known = pixel_keys(training)
-        apart = torch.tensor([key not in known for key in pixel_keys(trusted)], dtype=torch.bool)
-        left_out = int((~apart).sum())
-        trusted = trusted[apart]
-    if not len(trusted):
-        raise ValueError("every trusted image is also in the training data; an audit needs images from elsewhere")
+    trusted, left_out = _apart(trusted, training)
     accuracy = check_accuracy(model, trusted, least_accuracy)
     working, measuring = trusted.split(kept, seed=seed)
     run = Run(model, working, measuring, minutes, tell)
@@ -136,6 +130,21 @@ def _check_sets(trusted: ImageSet, training: ImageSet | None, names: Sequence[st
         raise ValueError(f"both sets need images of one shape; got {shapes}")
     if names and len(names) != len(training):
         raise ValueError(f"need one name per training image; got {len(names)} names for {len(training)} images")
+
+
+def _apart(trusted: ImageSet, training: ImageSet | None) -> tuple[ImageSet, int]:
+    """The trusted images that are not in the training data, and how many are.
+
+    Raises:
+        ValueError: All of them are.
+    """
+    if training is None:
+        return trusted, 0
+    known = set(pixel_keys(training))
+    apart = torch.tensor([key not in known for key in pixel_keys(trusted)], dtype=torch.bool)
+    if not apart.any():
+        raise ValueError("every trusted image is also in the training data; an audit needs images from elsewhere")
+    return trusted[apart], int((~apart).sum())
 
 
 def check_accuracy(model: nn.Module, trusted: ImageSet, least: float) -> Proportion:

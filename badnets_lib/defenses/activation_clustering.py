@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..data.images import ImageSet, Labels, Mask
+from .._numbers import check_numbers
+from ..data.images import ImageSet, Labels, Mask, check_set
 from ._filter_checks import check_equal_classes, check_flags, check_not_silent, check_split
 from .assumptions import (
     HALF_A_CLASS,
@@ -80,6 +81,7 @@ class ActivationClustering(DataFilter):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.verdict not in get_args(Verdict):
             raise ValueError(f"verdict must be one of {', '.join(get_args(Verdict))}; got {self.verdict!r}")
         if not (0 < self.size <= 0.5 and -1 <= self.silhouette <= 1 and 0 <= self.separation <= 1):
@@ -110,7 +112,7 @@ class ActivationClustering(DataFilter):
             if self.voters.layer is None:
                 raise ValueError("the verdict 'neighbours' needs voters in an early layer: DeepKNN(layer=...)")
             strange = self.voters(model, data).flagged
-        features = features_of(model, data.x, self.layer)
+        features = features_of(model, check_set(data, "a data filter").x, self.layer)
         flags = self.judge(features, data.y.to(features.device), strange)
         return replace(flags, fingerprint=data.fingerprint)
 

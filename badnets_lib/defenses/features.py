@@ -7,22 +7,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..data.images import Labels, StoredImages
-from ..models.inference import BATCH
 from ..models.layers import last_hidden, listen
 from ._filter_checks import check_not_logits
 
 Features = Float[Tensor, "n d"]
 
-PIXELS = 2**20
-"""Most pixels in a forward pass, all images together: 1,024 images of 32x32, 20 of 224x224."""
-
 EXACT = 4096
 """Beyond so many rows and columns, directions of largest variance are looked for by a randomised decomposition."""
-
-
-def images_at_once(x: StoredImages, most: int = BATCH, pixels: int = PIXELS) -> int:
-    """How many images go into one forward pass: `most`, fewer where they are large, at least one."""
-    return max(1, min(most, pixels // (x.shape[-2] * x.shape[-1])))
 
 
 def features_of(
@@ -43,7 +34,7 @@ def features_of(
         AssumptionWarning: The layer gives the logits.
     """
     layer = layer or last_hidden(model, x)
-    rows, answers = listen(model, x, layer, _flat, batch_size=batch_size or images_at_once(x))
+    rows, answers = listen(model, x, layer, _flat, batch_size=batch_size)
     features = finite(rows)
     check_not_logits(layer, features.cpu(), answers)
     return features

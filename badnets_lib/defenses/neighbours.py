@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..data.images import ImageSet, Labels
+from .._numbers import check_numbers
+from ..data.images import ImageSet, Labels, check_set, seeded_generator
 from ._filter_checks import check_flags, check_voters
 from .assumptions import (
     LOGITS_AS_FEATURES,
@@ -58,6 +59,7 @@ class DeepKNN(DataFilter):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.k < 1 or self.batch < 1 or self.voters < 1:
             raise ValueError(f"k, batch and voters must be at least 1; got {self.k}, {self.batch} and {self.voters}")
 
@@ -78,7 +80,7 @@ class DeepKNN(DataFilter):
         Warns:
             AssumptionWarning: A class has no more than k images, or most of the data are flagged.
         """
-        features = features_of(model, data.x, self.layer)
+        features = features_of(model, check_set(data, "a data filter").x, self.layer)
         flags = self.judge(features, data.y.to(features.device))
         return replace(flags, fingerprint=data.fingerprint)
 
@@ -115,7 +117,7 @@ class DeepKNN(DataFilter):
         if int(counts.sum()) <= self.voters:
             return torch.cat([*classes.values()]).sort().values
         most = _cap(counts, max(self.voters, (self.k + 1) * len(counts)))
-        source = torch.Generator().manual_seed(self.seed)
+        source = seeded_generator(self.seed)
         chosen = [
             positions[torch.randperm(len(positions), generator=source)[:most].to(positions.device)]
             for positions in classes.values()

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..data.images import ImageSet, Labels
+from .._numbers import check_numbers
+from ..data.images import ImageSet, Labels, check_set
 from ._filter_checks import check_epsilon, check_equal_classes, check_flags, check_not_silent
 from .assumptions import (
     HALF_A_CLASS,
@@ -60,6 +61,7 @@ class SpectralSignatures(DataFilter):
     separation: float = 0.0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if not (self.epsilon > 0 and self.margin > 0 and self.epsilon * self.margin < 1):
             limits = "epsilon and margin must be positive, their product below 1"
             raise ValueError(f"{limits}; got {self.epsilon} and {self.margin}")
@@ -79,7 +81,7 @@ class SpectralSignatures(DataFilter):
         Warns:
             AssumptionWarning: What is seen in the classes does not fit the method; see `assumptions`.
         """
-        features = features_of(model, data.x, self.layer)
+        features = features_of(model, check_set(data, "a data filter").x, self.layer)
         flags = self.judge(features, data.y.to(features.device))
         return replace(flags, fingerprint=data.fingerprint)
 

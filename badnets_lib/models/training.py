@@ -10,17 +10,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from operator import index
 from pathlib import Path
-from typing import Any, SupportsFloat, SupportsIndex
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from .._numbers import check_numbers
 from .._progress import track
 from ..counts import Proportion
-from ..data.images import Images, ImageSet, Labels
+from ..data.images import Images, ImageSet, Labels, check_set
 from ..files import tensors_hash
 from ._saved_run import SavedRun
 from .inference import check_outputs, correct, evaluating, fast_layout, logits_of, place, placement, single
@@ -81,14 +81,7 @@ class TrainConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "seed"):
-            value = getattr(self, name)
-            if not isinstance(value, SupportsIndex):
-                raise TypeError(f"{name} must be a whole number; got {value!r}")
-            object.__setattr__(self, name, index(value))
-        for name in ("lr", "weight_decay"):
-            if not isinstance(getattr(self, name), SupportsFloat):
-                raise TypeError(f"{name} must be a number; got {getattr(self, name)!r}")
+        check_numbers(self)
         if self.epochs < 1 or self.batch_size < 2:
             raise ValueError(f"epochs must be at least 1, batch_size at least 2; got {self.epochs}, {self.batch_size}")
         if not (self.lr > 0 and self.weight_decay >= 0):
@@ -166,16 +159,17 @@ def train(
         label: Name on the progress bar.
 
     Raises:
-        TypeError: The data are no `ImageSet`, or the model is neither a network nor a function that makes one.
+        TypeError: The data are no `ImageSet`, the settings no `TrainConfig`, or the model is neither a network nor a
+            function that makes one.
         ValueError: No data; the network has another number of outputs than there are classes, nothing to learn with,
             or weights that cannot be trained (scripted, half precision); `resume` holds the state of another run, or
             is asked for with a loss of one's own, which no file can tell from another.
         FloatingPointError: The loss stopped being a number.
     """
-    config = config or TrainConfig()
-    if not isinstance(data, ImageSet):
-        raise TypeError(f"training needs an ImageSet; got {type(data).__name__} (see ImageSet.from_dataset)")
-    if len(data) < 2:
+    config = TrainConfig() if config is None else config
+    if not isinstance(config, TrainConfig):
+        raise TypeError(f"settings of a training are a TrainConfig; got {config!r}")
+    if len(check_set(data, "training")) < 2:
         raise ValueError(f"training needs at least 2 images; got {len(data)}")
     if resume is not None and loss is not classification:
         raise ValueError(f"only a run on the usual loss can be resumed; got resume={str(resume)!r} and loss={loss!r}")
