@@ -340,6 +340,20 @@ def test_what_was_not_looked_at_is_listed_first():
     assert not any("training data were not given" in spot.because for spot in blind_spots(training=True, not_run=()))
 
 
+def test_a_scan_of_two_labels_without_training_data_has_no_verdict(case):
+    _, network, _, trusted, _ = case
+    two = trusted[trusted.y < 2]
+    two = bd.ImageSet(two.x, two.y, CLASSES[:2])
+    first = nn.Linear(6, 2, bias=False)
+    nn.init.eye_(first.weight)
+    report = bd.audit(nn.Sequential(network, first), two)
+    assert report.steps[0].state == "done", "otherwise nothing is shown here"
+    assert not report.looked
+    assert report.verdict.startswith("Nothing was looked for")
+    assert any("too few to compare" in spot.because for spot in report.not_excluded)
+    assert not any("too few to compare" in spot.because for spot in blind_spots(training=False, not_run=()))
+
+
 def test_a_function_is_no_network():
     with pytest.raises(TypeError):
         bd.audit(lambda x: x, forest(60, 0))  # type: ignore[arg-type]

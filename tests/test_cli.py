@@ -125,6 +125,15 @@ def test_scan_says_by_its_exit_code_whether_it_found_something(badnets, monkeypa
     assert ("FLAGGED" in lines[1]) == bool(flagged)
 
 
+def test_a_scan_without_a_verdict_does_not_say_that_nothing_was_found(badnets, monkeypatch):
+    silent = bd.defenses.Scan(torch.zeros(3), torch.rand(3), torch.zeros(3, 1, 12, 12), torch.zeros(3, 3, 12, 12), ())
+    monkeypatch.setattr(bd.defenses.NeuralCleanse, "__call__", lambda self, model, holding: silent)
+    code, out, err = badnets("scan", *NETWORK, "--trusted", "trusted")
+    assert code == 2
+    assert "cedar" in out, "its triggers can still be compared"
+    assert "the scan has no verdict" in err
+
+
 def test_audit_writes_a_report_and_leaves_with_zero_or_one(badnets, desk):
     code, out, err = badnets(
         "audit", *NETWORK, "--trusted", "trusted", "--training", "train", "--minutes", 5, "--out", "report"

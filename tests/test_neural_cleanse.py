@@ -360,6 +360,7 @@ def test_two_classes_are_scanned_and_not_judged():
         scan = QUICK(Corner(2), Holding(rows(120, 2)))
     assert pages(caught) == {"too-few-labels"}
     assert isinstance(scan, Scan) and scan.flagged == () and scan.reached.all() and not scan.anomaly.any()
+    assert not scan.judged and "no verdict" in repr(scan)
     assert scan.norms[1] < scan.norms[0], "its triggers can still be looked at"
 
 

@@ -115,7 +115,9 @@ def audit(
         suspected=suspected,
         screening=screening,
         repairs=repairs,
-        not_excluded=blind_spots(training=training is not None, not_run=run.not_run),
+        not_excluded=blind_spots(
+            training=training is not None, not_run=run.not_run, judged=scan is None or scan.judged
+        ),
     )
 
 

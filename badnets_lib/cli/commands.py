@@ -94,7 +94,9 @@ def audit(
         click.echo(f"{step.name}: {step.state}: {step.outcome}")
     click.echo("\n".join((found.verdict, *found.findings, *found.indications, f"The report is {out / 'report.html'}")))
     if not found.looked:
-        raise click.ClickException(f"no method that looks for backdoors ran; see {out / 'report.html'} and --minutes")
+        raise click.ClickException(
+            f"no method that looks for backdoors came to a verdict; see {out / 'report.html'} and --minutes"
+        )
     return int(bool(found.findings))
 
 
@@ -122,6 +124,8 @@ def scan(
     for label in found.norms.argsort().tolist():
         flag = "  FLAGGED" if label in found.flagged else ""
         click.echo(f"{found.norms[label]:12.1f}  {found.anomaly[label]:13.1f}  {data.classes[label]}{flag}")
+    if not found.judged:
+        raise click.ClickException("the scan has no verdict: an index needs triggers of different sizes for 3 labels")
     return int(bool(found.flagged))
 
 
