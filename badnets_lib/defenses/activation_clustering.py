@@ -21,7 +21,7 @@ from .assumptions import (
     Assumption,
 )
 from .clusters import separation, silhouette, two_means
-from .features import Features, features_of, finite, positions_by_class, principal
+from .features import Features, features_of_set, finite, positions_by_class, principal
 from .kinds import DataFilter
 from .neighbours import DeepKNN
 from .verdicts import Flags
@@ -110,7 +110,7 @@ class ActivationClustering(DataFilter):
             if self.voters.layer is None:
                 raise ValueError("the verdict 'neighbours' needs voters in an early layer: DeepKNN(layer=...)")
             strange = self.voters(model, data).flagged
-        features = features_of(model, data.x, self.layer)
+        features = features_of_set(model, data, self.layer)
         flags = self.judge(features, data.y.to(features.device), strange)
         return replace(flags, fingerprint=data.fingerprint)
 

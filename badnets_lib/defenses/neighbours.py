@@ -17,7 +17,7 @@ from .assumptions import (
     THE_LAYER,
     Assumption,
 )
-from .features import Features, features_of, finite, positions_by_class
+from .features import Features, features_of_set, finite, positions_by_class
 from .kinds import DataFilter
 from .verdicts import Flags
 
@@ -78,7 +78,7 @@ class DeepKNN(DataFilter):
         Warns:
             AssumptionWarning: A class has no more than k images, or most of the data are flagged.
         """
-        features = features_of(model, data.x, self.layer)
+        features = features_of_set(model, data, self.layer)
         flags = self.judge(features, data.y.to(features.device))
         return replace(flags, fingerprint=data.fingerprint)
 

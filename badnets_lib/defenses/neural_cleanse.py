@@ -38,7 +38,7 @@ from .assumptions import (
 )
 from .features import images_at_once
 from .kinds import ModelScan
-from .knowledge import Holding
+from .knowledge import Holding, check_holding
 from .verdicts import Scan
 
 PIXELS = 2**18
@@ -153,7 +153,7 @@ class NeuralCleanse(ModelScan):
             AssumptionWarning: What is seen does not fit the method; see `assumptions`.
         """
         started = time.perf_counter()
-        trusted = holding.need(self.batch_size, "Neural Cleanse")
+        trusted = check_holding(holding).need(self.batch_size, "Neural Cleanse")
         check_enough_trusted(len(trusted), 100, "Neural Cleanse")
         check_answers(predict(model, trusted.x, batch_size=images_at_once(trusted.x)), trusted.y, len(trusted.classes))
         masks, patterns, success, reached = self._search(frozen_copy(model, trusted.x), trusted.x, len(trusted.classes))

@@ -21,7 +21,7 @@ from .assumptions import (
     Assumption,
 )
 from .clusters import separation, two_means
-from .features import Features, features_of, finite, positions_by_class, principal
+from .features import Features, features_of_set, finite, positions_by_class, principal
 from .kinds import DataFilter
 from .verdicts import Flags
 
@@ -79,7 +79,7 @@ class SpectralSignatures(DataFilter):
         Warns:
             AssumptionWarning: What is seen in the classes does not fit the method; see `assumptions`.
         """
-        features = features_of(model, data.x, self.layer)
+        features = features_of_set(model, data, self.layer)
         flags = self.judge(features, data.y.to(features.device))
         return replace(flags, fingerprint=data.fingerprint)
 

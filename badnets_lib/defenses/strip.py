@@ -28,7 +28,7 @@ from .assumptions import (
 )
 from .features import images_at_once
 from .kinds import InputFilter, Screening
-from .knowledge import Holding
+from .knowledge import Holding, check_holding
 from .verdicts import Screen
 
 Rule = Literal["normal", "empirical"]
@@ -93,7 +93,7 @@ class Strip(InputFilter):
             AssumptionWarning: The threshold can refuse nothing, or what is seen does not fit the method otherwise;
                 see `assumptions`.
         """
-        trusted = holding.need(self.overlays + 1, "STRIP")
+        trusted = check_holding(holding).need(self.overlays + 1, "STRIP")
         check_enough_trusted(len(trusted), round(1 / self.false_rejection), f"a rate of {self.false_rejection:g}")
         kept = fused(frozen_copy(model, trusted.x))
         answers = predict(kept, trusted.x, batch_size=images_at_once(trusted.x))

@@ -166,15 +166,15 @@ def train(
         label: Name on the progress bar.
 
     Raises:
-        TypeError: The data are no `ImageSet`, or the model is neither a network nor a function that makes one.
+        TypeError: The data are no `ImageSet`, the settings no `TrainConfig`, `watch` is no mapping, or the model is
+            neither a network nor a function that makes one.
         ValueError: No data; the network has another number of outputs than there are classes, nothing to learn with,
             or weights that cannot be trained (scripted, half precision); `resume` holds the state of another run, or
             is asked for with a loss of one's own, which no file can tell from another.
         FloatingPointError: The loss stopped being a number.
     """
     config = config or TrainConfig()
-    if not isinstance(data, ImageSet):
-        raise TypeError(f"training needs an ImageSet; got {type(data).__name__} (see ImageSet.from_dataset)")
+    _check_kinds(data, config, watch)
     if len(data) < 2:
         raise ValueError(f"training needs at least 2 images; got {len(data)}")
     if resume is not None and loss is not classification:
@@ -322,6 +322,16 @@ def batches(order: Tensor, size: int) -> tuple[Tensor, ...]:
     if len(parts) > 1 and len(parts[-1]) == 1:
         return (*parts[:-2], torch.cat(parts[-2:]))
     return parts
+
+
+def _check_kinds(data: Any, config: Any, watch: Any) -> None:
+    if not isinstance(data, ImageSet):
+        raise TypeError(f"training needs an ImageSet; got {type(data).__name__} (see ImageSet.from_dataset)")
+    if not isinstance(config, TrainConfig):
+        hint = " (a network is given as model=...)" if isinstance(config, nn.Module) else ""
+        raise TypeError(f"settings need a TrainConfig; got {type(config).__name__}{hint}")
+    if watch is not None and not isinstance(watch, Mapping):
+        raise TypeError(f"watch must map names to image sets; got {type(watch).__name__}")
 
 
 def _identity(model: nn.Module, data: ImageSet, config: TrainConfig, watch: Mapping[str, ImageSet]) -> dict[str, str]:
