@@ -326,3 +326,27 @@ def test_it_is_a_module_too():
     done = subprocess.run([sys.executable, "-m", "badnets_lib", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert done.stdout.startswith("Usage: badnets")
+
+
+def test_poison_does_not_write_into_the_folder_that_it_reads(badnets, desk):
+    before = sorted((desk / "train").iterdir())
+    code, _, err = badnets("poison", "train", "train/new", "--trigger", "patch", "--target", "ash", "--fraction", "0.1")
+    assert (code, "OUT must not lie in FOLDER" in err) == (2, True)
+    assert sorted((desk / "train").iterdir()) == before
+
+
+def test_a_file_of_class_names_is_text_and_names_each_once(badnets, desk):
+    (desk / "twice.txt").write_text("ash\nbirch\nash\n", encoding="utf-8")
+    line = ("score", *NETWORK, "--test", "trusted", "--trigger", "patch", "--target", "0", "--classes")
+    code, _, err = badnets(*line, "twice.txt")
+    assert (code, "twice.txt names a class twice: ash" in err) == (2, True)
+    code, _, err = badnets(*line, "w.pth")
+    assert (code, "--classes needs a text file in UTF-8, a name a line; got w.pth" in err) == (2, True)
+
+
+def test_a_model_that_cannot_be_called_is_named(badnets):
+    code, _, err = badnets(
+        "score", "--model", "trees:__name__", "--weights", "w.pth", "--test", "trusted", "--trigger", "patch",
+        "--target", "0",
+    )  # fmt: skip
+    assert (code, "--model must name a function or class; trees:__name__ is str" in err) == (2, True)

@@ -266,3 +266,9 @@ def test_images_with_other_channels_are_named(unchecked):
         predict(Normalized(small(), (0.5,), (0.5,)), torch.rand(2, 3, 8, 8))
     with pytest.raises(TypeError, match="need a network"):
         Normalized(lambda x: x, (0.5,), (0.5,))
+
+
+@pytest.mark.parametrize(("mean", "std"), [((124, 116, 104), (58, 57, 57)), ((0, 0, 0), (255, 255, 255))])
+def test_a_normalisation_of_levels_up_to_255_is_refused(mean, std):
+    with pytest.raises(ValueError, match=r"images in \[0, 1\], so none is above 1.*divide all of them by 255"):
+        Normalized(small(), mean, std)

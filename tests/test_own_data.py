@@ -501,3 +501,22 @@ def test_an_image_set_in_the_place_of_a_lazy_data_set_is_named(unchecked):
     plan = Attack(Patch(size=2), Goal.all_to_one(0, 2)).plan(data, fraction=0.2)
     with pytest.raises(TypeError, match=r"got an ImageSet, which is in memory \(plan\.poison is for those\)"):
         plan.wrap(data)
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("Train", "val", "test")])
+def test_parts_of_a_data_set_are_not_taken_for_classes(tmp_path, names):
+    for name in names:
+        for kind in ("ash", "birch"):
+            (tmp_path / name / kind).mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(tmp_path / name / kind / "0.png")
+    with pytest.raises(ValueError, match=r"holds data sets, not classes: .*name one of them, such as"):
+        ImageSet.from_folder(tmp_path)
+    assert ImageSet.from_folder(tmp_path / names[0]).classes == ("ash", "birch")
+
+
+def test_a_folder_of_saved_sets_is_not_taken_for_classes(tmp_path):
+    data = ImageSet(torch.rand(4, 3, 8, 8), torch.arange(4) % 2, ("ash", "birch"))
+    for name in ("mine", "theirs"):
+        data.save_folder(tmp_path / name)
+    with pytest.raises(ValueError, match="holds data sets, not classes: mine, theirs"):
+        ImageSet.from_folder(tmp_path)

@@ -193,6 +193,8 @@ def poison(
 
     For tests of defenses on your own machine: keep such data apart, and say what they are.
     """
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise click.UsageError(f"OUT must not lie in FOLDER, where it would be one more class; got {out}")
     data = pictures(folder, size, classes)
     wanted = attack(trigger, target, sources, data.classes, clean_label=clean_label)
     plan = wanted.plan(data, fraction=fraction, seed=seed)

@@ -36,7 +36,7 @@ class Normalized(nn.Module):
 
     Raises:
         TypeError: The model is no network, or mean and deviation are no numbers.
-        ValueError: Mean and deviation differ in number, or a deviation is not positive.
+        ValueError: Mean and deviation differ in number, a deviation is not positive, or a number is above 1.
 
     Example:
         >>> Normalized(nn.Flatten(), mean=(0.5,), std=(0.5,))(torch.ones(1, 1, 1, 2))
@@ -52,6 +52,11 @@ class Normalized(nn.Module):
         means, deviations = _channel_numbers("mean", mean), _channel_numbers("std", std)
         if not means or len(means) != len(deviations) or not all(each > 0 for each in deviations):
             raise ValueError(f"mean and std need one number a channel, std positive; got {means} and {deviations}")
+        if max(*means, *deviations) > 1:
+            raise ValueError(
+                f"mean and std are for images in [0, 1], so none is above 1; got {means} and {deviations} "
+                "(for levels up to 255: divide all of them by 255)"
+            )
         weights = placement(model)
         self.register_buffer("mean", torch.tensor(means).view(1, -1, 1, 1).to(weights))
         self.register_buffer("std", torch.tensor(deviations).view(1, -1, 1, 1).to(weights))
