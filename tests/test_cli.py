@@ -123,6 +123,7 @@ def test_scan_says_by_its_exit_code_whether_it_found_something(badnets, monkeypa
     assert code == len(flagged)
     assert lines[1].split()[:3] == ["4.0", "3.0", "birch"], "the smallest mask comes first"
     assert ("FLAGGED" in lines[1]) == bool(flagged)
+    assert ("That excludes neither" in out) == (not flagged)
 
 
 def test_a_scan_without_a_verdict_does_not_say_that_nothing_was_found(badnets, monkeypatch):
@@ -188,6 +189,16 @@ def test_repaired_weights_load_and_score(badnets, desk):
         "--test", "trusted", "--trigger", "patch", "--target", "ash",
     )  # fmt: skip
     assert scored == 0
+
+
+def test_a_repair_does_not_write_over_the_weights_that_it_reads(badnets, desk):
+    before = (desk / "w.pth").read_bytes()
+    code, out, err = badnets(
+        "repair", *NETWORK, "--trusted", "trusted", "--method", "fine-tuning", "--out", "w.pth"
+    )  # fmt: skip
+    assert (code, out) == (2, "")
+    assert "w.pth is there already" in err
+    assert (desk / "w.pth").read_bytes() == before
 
 
 def test_nothing_is_written_where_nothing_was_unlearnt(badnets, desk, monkeypatch):

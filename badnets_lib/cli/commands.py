@@ -126,6 +126,8 @@ def scan(
         click.echo(f"{found.norms[label]:12.1f}  {found.anomaly[label]:13.1f}  {data.classes[label]}{flag}")
     if not found.judged:
         raise click.ClickException("the scan has no verdict: an index needs triggers of different sizes for 3 labels")
+    if not found.flagged:
+        click.echo("No label is flagged. That excludes neither a large nor a moving trigger: see `badnets audit`.")
     return int(bool(found.flagged))
 
 
@@ -230,6 +232,8 @@ def repair(
 
     A repair may cost accuracy, and may leave the backdoor where it is: scan the result again.
     """
+    if out.exists():
+        raise click.UsageError(f"{out} is there already; give --out a new name, nothing was written")
     given = opened(**network)
     working, measuring = pictures(trusted, size, classes).split(kept, seed=seed)
     check_accuracy(given.network, working, least_accuracy)
