@@ -355,6 +355,13 @@ def test_a_file_of_class_names_is_text_and_names_each_once(badnets, desk):
     assert (code, "--classes needs a text file in UTF-8, a name a line; got w.pth" in err) == (2, True)
 
 
+def test_an_audit_that_could_not_be_written_does_not_begin(badnets, monkeypatch):
+    monkeypatch.setattr("badnets_lib.cli.commands.run_audit", lambda *_, **__: pytest.fail("it began"))
+    code, out, err = badnets("audit", *NETWORK, "--trusted", "trusted", "--out", "w.pth")
+    assert (code, out) == (2, "")
+    assert "--out must be a folder; w.pth is a file" in err
+
+
 def test_a_model_that_cannot_be_called_is_named(badnets):
     code, _, err = badnets(
         "score", "--model", "trees:__name__", "--weights", "w.pth", "--test", "trusted", "--trigger", "patch",

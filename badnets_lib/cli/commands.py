@@ -80,6 +80,8 @@ def audit(
     The trusted pictures are split before they are used: some are given to the methods, the others only measure.
     The audit stops if the network gets too many trusted pictures wrong: then its normalisation may be missing.
     """
+    if out.exists() and not out.is_dir():
+        raise click.UsageError(f"--out must be a folder; {out} is a file")
     with step_shown("reading") as tell:
         given = opened(**network)
         holding = pictures(trusted, size, classes)
