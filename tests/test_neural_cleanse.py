@@ -437,3 +437,8 @@ def test_too_few_images_or_other_classes_are_refused():
         QUICK(Corner(), Holding(rows(5)))
     with pytest.raises(ValueError, match="the network has 5 outputs; the data have 4 classes"):
         QUICK(Corner(), Holding(rows(20, 4)))
+
+
+def test_a_scan_where_no_gradient_flows_says_so(holding):
+    with torch.no_grad(), pytest.raises(ValueError, match="the network's answers carry no gradient"):
+        QUICK(Corner(), holding)

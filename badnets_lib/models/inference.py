@@ -103,8 +103,12 @@ def placement(model: nn.Module) -> Tensor:
 
 
 def place(x: StoredImages, weights: Tensor) -> Images:
-    """Images in [0, 1], however they are stored, where `weights` are and of their type."""
-    return to_unit(x.to(weights.device)).to(weights.dtype)
+    """Images in [0, 1], however they are stored, where `weights` are and of their type; in memory of their own.
+
+    A network may write into what it is given, and must not change the caller's images by that.
+    """
+    placed = to_unit(x.to(weights.device)).to(weights.dtype)
+    return placed.clone() if placed is x else placed
 
 
 def channels_last(model: nn.Module) -> nn.Module:
@@ -265,6 +269,20 @@ def check_network(model: Any) -> nn.Module:
         hint = " (of what train returns: trained.model)" if hasattr(model, "model") else ""
         raise TypeError(f"need a network, a torch.nn.Module; got {type(model).__name__}{hint}")
     return model
+
+
+def check_differentiable(logits: Logits) -> Logits:
+    """The logits, if gradients flow through them.
+
+    Raises:
+        ValueError: None do.
+    """
+    if not logits.requires_grad:
+        raise ValueError(
+            "the network's answers carry no gradient: gradients are turned off in its forward or around this call "
+            "(torch.no_grad, torch.inference_mode)"
+        )
+    return logits
 
 
 def check_finite(logits: Logits) -> Logits:

@@ -23,7 +23,17 @@ from ..counts import Proportion
 from ..data.images import Images, ImageSet, Labels
 from ..files import tensors_hash
 from ._saved_run import SavedRun
-from .inference import check_outputs, correct, evaluating, fast_layout, logits_of, place, placement, single
+from .inference import (
+    check_differentiable,
+    check_outputs,
+    correct,
+    evaluating,
+    fast_layout,
+    logits_of,
+    place,
+    placement,
+    single,
+)
 from .networks import SmallCNN
 
 NetworkSource = nn.Module | Callable[[], nn.Module]
@@ -288,8 +298,9 @@ def check_trainable(network: nn.Module, data: ImageSet) -> None:
             f"{name} has weights in float16, in which the squares that AdamW keeps vanish; train it in float32 or "
             "bfloat16: model.float()"
         )
-    with torch.no_grad(), evaluating(network):
-        check_outputs(logits_of(network(place(data.x[:2], placement(network)))), len(data.classes))
+    with evaluating(network):
+        logits = logits_of(network(place(data.x[:2], placement(network))))
+    check_differentiable(check_outputs(logits, len(data.classes)))
 
 
 @contextmanager
