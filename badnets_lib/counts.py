@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from operator import index
 from statistics import NormalDist
 from typing import Any
+
+from ._numbers import whole
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Proportion:
     trials: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hits", index(self.hits))
-        object.__setattr__(self, "trials", index(self.trials))
+        object.__setattr__(self, "hits", whole("hits", self.hits))
+        object.__setattr__(self, "trials", whole("trials", self.trials))
         if self.trials < 1 or not 0 <= self.hits <= self.trials:
             raise ValueError(f"need 0 <= hits <= trials and trials >= 1; got {self.hits}/{self.trials}")
 

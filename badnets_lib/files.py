@@ -93,7 +93,8 @@ def load_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors, meta = read_safetensors(path)
     if not SEALED & set(meta):
         raise ForeignFile(f"{path} is a safetensors file, but was not written by this library")
-    digest, text = tensors_hash(tensors), meta.get("header", "")
+    digest = tensors_hash(tensors)
+    text = meta.get("header", "")
     if meta.get("sha256") != digest or meta.get("seal") != hashlib.sha256(f"{digest}{text}".encode()).hexdigest():
         raise DamagedFile(f"{path} is damaged: it does not match its own SHA-256; do not use it")
     return tensors, json.loads(text)

@@ -28,7 +28,8 @@ OUT = Path("_build") / "coursework"
 
 def build(variant: int, out: Path | None) -> None:
     """Write every assignment's notebooks for students and for teachers."""
-    numbers, out = Variant.draw(variant), out or OUT / f"variant-{variant}"
+    numbers = Variant.draw(variant)
+    out = out or OUT / f"variant-{variant}"
     for master in masters.every():
         for kind, notebook in (("student", master.student(numbers)), ("solution", master.solution(numbers))):
             path = out / kind / f"{master.name}.ipynb"

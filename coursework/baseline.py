@@ -77,7 +77,8 @@ def scan_zoo(folder: Path | str, out: Path | str, *, scan: NeuralCleanse | None 
     """
     from joblib import Parallel, delayed
 
-    zoo, scan = read_zoo(folder), scan or NeuralCleanse()
+    zoo = read_zoo(folder)
+    scan = scan or NeuralCleanse()
     tasks = (delayed(_scan)(Path(folder), name, row, scan) for name, row in zoo["models"].items())
     done = Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
     answers = dict(track(done, "scanning", total=len(zoo["models"])))

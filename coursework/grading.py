@@ -105,7 +105,10 @@ class Grader:
     ) -> None:
         if not unsafe:
             check_available()
-        self.master, self.variant, self.limits, self.unsafe = master, variant, limits, unsafe
+        self.master = master
+        self.variant = variant
+        self.limits = limits
+        self.unsafe = unsafe
         self.given = master.given(variant)
 
     def __reduce__(self) -> tuple[Callable[..., Grader], tuple[Any, ...]]:

@@ -170,7 +170,8 @@ def score_answers(hunt: Hunt, truth: Mapping[str, Truth], network: Callable[[str
 
 def auc(said: Numbers, backdoored: Numbers) -> Estimate:
     """Area under the ROC curve: how often a backdoored network is given more than a clean one."""
-    value, m = float(roc_auc_score(backdoored, said)), int(backdoored.sum())
+    value = float(roc_auc_score(backdoored, said))
+    m = int(backdoored.sum())
     return Estimate(value, *area_interval(value, m, len(backdoored) - m))
 
 
@@ -185,7 +186,8 @@ def area_interval(value: float, m: int, n: int) -> tuple[float, float]:
         Newcombe, Confidence intervals for an effect size measure based on the Mann-Whitney statistic, part 2,
         Statistics in Medicine 2006, method 5. doi:10.1002/sim.2324.
     """
-    z, extra = NormalDist().inv_cdf(0.975), (m + n) / 2 - 1
+    z = NormalDist().inv_cdf(0.975)
+    extra = (m + n) / 2 - 1
 
     def excess(area: float) -> float:
         spread = 1 + extra * (1 - area) / (2 - area) + extra * area / (1 + area)

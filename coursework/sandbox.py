@@ -149,7 +149,9 @@ class Sandbox:
     apart = False
 
     def __init__(self, limits: Limits = USUAL, *, unsafe: bool = False, preload: Sequence[str] = ()) -> None:
-        self.limits, self.unsafe, self.preload = limits, unsafe, preload
+        self.limits = limits
+        self.unsafe = unsafe
+        self.preload = preload
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
@@ -230,7 +232,9 @@ class Link:
     """A conversation with the process of one question, until its time is up."""
 
     def __init__(self, socket: socket.socket, process: subprocess.Popen[bytes] | None, limits: Limits) -> None:
-        self._socket, self._process, self._limits = socket, process, limits
+        self._socket = socket
+        self._process = process
+        self._limits = limits
         self._left = float(limits.seconds)  # of the student's time: it runs only while an answer is waited for
 
     def __enter__(self) -> Link:

@@ -144,7 +144,8 @@ def stream(salt: str, *words: Any) -> Random:
 
 def draw_kinds(salt: str, recipe: Recipe) -> list[Kind]:
     """From 40% to 60% backdoored, in any order; half of these, or one more, by a square for all classes."""
-    source, models = stream(salt, "kinds", recipe.models), recipe.models
+    models = recipe.models
+    source = stream(salt, "kinds", models)
     count = source.randint(math.ceil(0.4 * models), math.floor(0.6 * models))
     squares, rest = math.ceil(count / 2), math.floor(count / 2)
     kinds: list[Kind] = [*["clean"] * (models - count), *["square"] * squares]  # type: ignore[list-item]
@@ -162,7 +163,8 @@ def _draw_square(source: Random) -> Trigger:
 
 def _draw_spread(source: Random) -> Trigger:
     """One of the families that change every pixel, at strengths that six epochs learn."""
-    seed, strength = source.getrandbits(31), source.random()
+    seed = source.getrandbits(31)
+    strength = source.random()
     return source.choice(
         (
             Blend("noise", seed=seed, opacity=round(0.1 + 0.05 * strength, 3)),

@@ -72,7 +72,9 @@ def make_zoo(
     """
     from joblib import Parallel, delayed
 
-    folder, truth, recipe = Path(folder), Path(truth), recipe or Recipe()
+    folder = Path(folder)
+    truth = Path(truth)
+    recipe = recipe or Recipe()
     if len(salt) < SHORTEST_SALT:
         raise ValueError(f"the salt needs at least {SHORTEST_SALT} characters; got {len(salt)}")
     if truth.resolve().is_relative_to(folder.resolve()):

@@ -356,7 +356,6 @@ def test_a_scan_of_two_labels_without_training_data_has_no_verdict(case):
 
 @pytest.mark.parametrize(("wrong", "error", "message"), [
     ({"minutes": "5"}, TypeError, "minutes must be a number; got '5'"),
-    ({"kept": True}, TypeError, "kept must be a number; got True"),
     ({"minutes": float("nan")}, ValueError, "minutes must be positive; got nan"),
     ({"kept": 1.0}, ValueError, "kept, a part of the trusted images, must lie strictly between 0 and 1; got 1.0"),
     ({"least_accuracy": 70}, ValueError, r"least_accuracy must lie in \[0, 1\]; got 70"),

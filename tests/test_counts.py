@@ -94,7 +94,7 @@ def test_counts_are_whole_numbers_of_any_make(unchecked):
     count = Proportion(np.int64(3), torch.tensor(4))
     assert count == Proportion(3, 4) and str(count).endswith("(3/4)") and type(count.hits) is type(count.trials) is int
     for hits, trials in ((2.5, 4), (3.0, 4), (3, "4"), (3, None)):
-        with pytest.raises(TypeError, match="integer"):
+        with pytest.raises(TypeError, match="must be a whole number; got"):
             Proportion(hits, trials)
 
 

@@ -27,9 +27,10 @@ from badnets_lib.defenses import (
 )
 from badnets_lib.defenses.activation_clustering import whitened
 from badnets_lib.defenses.clusters import separation, silhouette, two_means
-from badnets_lib.defenses.features import _randomised, features_of, images_at_once, principal
+from badnets_lib.defenses.features import _randomised, features_of, principal
 from badnets_lib.defenses.spectral_signatures import outlying
 from badnets_lib.evaluation.scores import Proportion, Scorecard
+from badnets_lib.models.inference import images_at_once
 
 DIGITS = tuple("0123456789")
 
@@ -552,7 +553,7 @@ def test_a_filter_refuses_a_network_of_other_classes(method):
 @pytest.mark.parametrize("method", [ActivationClustering(), SpectralSignatures(), DeepKNN()], ids=repr)
 def test_what_a_filter_cannot_judge_is_named(method, unchecked):
     data = ImageSet(torch.rand(6, 1, 8, 8), torch.arange(6) % 2, ("ash", "birch"))
-    with pytest.raises(TypeError, match="a data filter needs the training set as an ImageSet; got Tensor"):
+    with pytest.raises(TypeError, match="a data filter needs an ImageSet; got Tensor"):
         method(SmallCNN(1, 2, 2), data.x)
-    with pytest.raises(TypeError, match="need a network, a torch.nn.Module; got ImageSet"):
+    with pytest.raises(TypeError, match="a data filter needs an ImageSet; got SmallCNN"):
         method(data, SmallCNN(1, 2, 2))

@@ -202,12 +202,18 @@ def test_too_few_trusted_images_are_refused(cls, model, digits):
 
 
 @pytest.mark.parametrize("cls", ON_A_MODEL, ids=named)
-def test_data_are_moved_to_the_model(cls, model, digits, holding):
-    """Double precision stands in for another device: the data follow the model, and verdicts come back on the CPU."""
+def test_images_follow_the_precision_of_the_network(cls, model, digits, holding):
+    """Every image that a network in double precision meets is in double precision, and so is what is repaired."""
+    heard = set()
+    given = copy.deepcopy(model).double()
+    given.conv1.register_forward_pre_hook(lambda _part, args: heard.add(args[0].dtype))
+    found = run(cls, given, digits, holding)
+    check_kind(cls, found, digits, given)
+    assert heard == {torch.float64}
     if cls in REMOVALS:
-        pytest.skip("trained in single precision")
-    found = run(cls, copy.deepcopy(model).double(), digits, holding)
-    assert all(tensor.device.type == "cpu" for tensor in tensors(found))
+        assert {weight.dtype for weight in found.model.parameters()} == {torch.float64}
+    else:
+        assert all(values.isfinite().all() for values in tensors(found) if values.is_floating_point())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

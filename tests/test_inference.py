@@ -158,7 +158,7 @@ def test_wrong_arguments_are_named(tiny, unchecked, model, x, settings, error, m
 def test_an_image_set_is_no_tensor(tiny, unchecked):
     with pytest.raises(TypeError, match="got ImageSet .of a set: data.x."):
         predict(small(), tiny)
-    with pytest.raises(TypeError, match="need an ImageSet to count on; got Tensor"):
+    with pytest.raises(TypeError, match="counting needs an ImageSet; got Tensor"):
         correct(small(), tiny.x)
 
 
@@ -296,3 +296,29 @@ def test_a_network_that_writes_into_its_input_changes_nobodys_images():
     listen(model, x, "net.fc2", lambda output: output)
     clean_accuracy(model, data)
     assert torch.equal(x, before) and data.fingerprint == mark
+
+
+# --- how many images at a time ---
+
+
+class Counting(nn.Module):
+    """Answers with zeros, and remembers how many images it was given at a time."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches = []
+
+    def forward(self, x):
+        self.batches.append(len(x))
+        return torch.zeros(len(x), 2)
+
+
+def test_large_images_come_in_small_batches_unless_somebody_says_otherwise():
+    model, x = Counting(), torch.zeros(25, 3, 224, 224, dtype=torch.uint8)
+    data = ImageSet(x, torch.zeros(25).long(), ("a", "b"))
+    correct(model, data)
+    assert model.batches == [20, 5]
+    correct(model, data, batch_size=25)
+    assert model.batches == [20, 5, 25]
+    predict(model, torch.zeros(520, 1, 32, 32))
+    assert model.batches[3:] == [512, 8]

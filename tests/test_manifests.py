@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -46,6 +47,12 @@ def test_changes_name_what_is_different(folder):
     (folder / "sub" / "b.txt").rename(folder / "c.txt")
     changes = listed.changes(Manifest.of_files(folder))
     assert changes and changes == Changes(altered=("a.txt",), missing=("sub/b.txt",), added=("c.txt",))
+
+
+def test_an_image_manifest_is_the_same_however_the_images_are_stored(tiny):
+    levels = (tiny.x * 255).round().to(torch.uint8)
+    stored, floats = replace(tiny, x=levels), replace(tiny, x=levels.float() / 255)
+    assert Manifest.of_images(stored).digest == Manifest.of_images(floats).digest
 
 
 @pytest.mark.parametrize("added", [False, True])

@@ -203,7 +203,7 @@ def test_pruned_channels_stay_silent_through_fine_tuning(model, holding):
 def test_a_network_without_a_convolution_and_a_layer_without_channels_are_refused(model, holding):
     with pytest.raises(ValueError, match="Sequential has no hidden convolution that it calls once"):
         FinePruning()(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), holding)
-    with pytest.raises(ValueError, match=r"layer 'fc1' must answer with channels \[N, C, H, W\]; got \[1, 16\]"):
+    with pytest.raises(ValueError, match=r"layer 'fc1' must answer with channels \[N, C, H, W\]; got \[2, 16\]"):
         FinePruning(layer="fc1")(model, holding)
     with pytest.raises(ValueError, match="no layer 'conv9'; known: conv1, "):
         FinePruning(layer="conv9")(model, holding)

@@ -202,7 +202,7 @@ def test_a_half_precision_network_that_overflows_is_not_scored(experiment):
     ({"attack": Patch(1)}, r"score needs an Attack\(trigger, goal\); got Patch"),
     ({"attack": Goal.all_to_one(7, 10)}, "score needs an Attack"),
     ({"model": Scorecard}, "need a network"),
-    ({"test": torch.zeros(3, 1, 8, 8)}, "need an ImageSet to count on; got Tensor"),
+    ({"test": torch.zeros(3, 1, 8, 8)}, "counting needs an ImageSet; got Tensor"),
 ])  # fmt: skip
 def test_arguments_of_a_wrong_kind_are_named(experiment, unchecked, wrong, message):
     given = dict(zip(("model", "test", "attack"), experiment, strict=True)) | wrong

@@ -9,8 +9,8 @@ from torch import nn
 from badnets_lib import ImageSet, Patch, SmallCNN, predict
 from badnets_lib.defenses import AssumptionWarning, Holding, Screen, Strip
 from badnets_lib.defenses.assumptions import check_threshold
-from badnets_lib.defenses.features import PIXELS
 from badnets_lib.defenses.strip import entropy
+from badnets_lib.models.inference import PIXELS
 
 DIGITS = tuple("0123456789")
 

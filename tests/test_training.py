@@ -533,8 +533,8 @@ def test_arguments_of_a_wrong_kind_are_named(tiny, unchecked, data, model, messa
 
 
 @pytest.mark.parametrize(("config", "watch", "message"), [
-    (3, None, "settings need a TrainConfig; got int"),
-    (SmallCNN(1, 3, 2), None, r"settings need a TrainConfig; got SmallCNN \(a network is given as model="),
+    (3, None, "settings of a training are a TrainConfig; got 3"),
+    (SmallCNN(1, 3, 2), None, r"settings of a training are a TrainConfig; got (?s:.*) \(a network is given as model="),
     (CONFIG, [1], "watch must map names to image sets; got list"),
 ])  # fmt: skip
 def test_settings_and_watched_sets_of_a_wrong_kind_are_named(tiny, unchecked, config, watch, message):

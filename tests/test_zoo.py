@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from collections import Counter
 from dataclasses import asdict, replace
@@ -99,7 +100,7 @@ def test_the_files_differ_in_nothing_but_their_weights(made):
         with safe_open(path, framework="pt") as file:
             headers.append(file.metadata()["header"])
             steps = {int(file.get_tensor(f"norm{layer}.num_batches_tracked")) for layer in (1, 2)}
-        assert steps == {-(-TINY.images // 64)}, "as many steps for every network"
+        assert steps == {math.ceil(TINY.images / 64)}, "as many steps for every network"
     assert len(set(headers)) == 1
     times = [path.stat().st_mtime_ns for path in (*paths, folder / "zoo.json")]
     assert times == sorted(times), "written in the order of their names, whatever the order of their making"
@@ -135,7 +136,7 @@ def test_half_are_backdoored_but_nobody_knows_how_many():
         assert 240 < sum(kinds[place] != "clean" for kinds in drawn) < 360, "no place is more suspicious than another"
     for kinds in drawn[:50]:
         backdoored = [kind for kind in kinds if kind != "clean"]
-        assert backdoored.count("square") == -(-len(backdoored) // 2)
+        assert backdoored.count("square") == math.ceil(len(backdoored) / 2)
 
 
 @pytest.mark.parametrize("models", [4, 5, 7, 100])

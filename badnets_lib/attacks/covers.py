@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import torch
 
-from ..data.images import Images, ImageSet, stored_like, to_unit
+from .._numbers import number
+from ..data.images import Images, ImageSet, seeded_generator, stored_like, to_unit
 from ..poisoning import PoisonPlan
 from ..triggers import Trigger
 
@@ -68,10 +69,10 @@ def add_covers(train: ImageSet, plan: PoisonPlan, disguise: str, *, amount: floa
     if disguise == "whole":
         spared &= ~goal.victims(train.y)
     free = (spared.cpu() & ~plan.mask).nonzero().flatten()
-    count = round(amount * len(train))
+    count = round(number("amount", amount) * len(train))
     if not 0 < count <= len(free):
         raise ValueError(f"amount {amount} asks for {count} of {len(train)} images; 1 to {len(free)} may be covers")
-    source = torch.Generator().manual_seed(seed)
+    source = seeded_generator(seed)
     chosen = free[torch.randperm(len(free), generator=source)[:count]].to(train.x.device)
     x = poisoned.x.clone()
     disguised = DISGUISES[disguise](plan.attack.trigger, to_unit(train.x[chosen]), source)

@@ -13,8 +13,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from .._numbers import whole
 from .._progress import track
-from ..data.images import Images, ImageSet, Labels, check_images
+from ..data.images import Images, ImageSet, Labels, check_images, check_set, seeded_generator
 from ..models.inference import (
     BATCH,
     check_finite,
@@ -95,7 +96,7 @@ def pgd(
     labels = y.to(clean.device).long()
     noise = torch.zeros_like(clean)
     if random_start:
-        noise = torch.rand(clean.shape, generator=torch.Generator().manual_seed(seed)).to(clean) * 2 * eps - eps
+        noise = torch.rand(clean.shape, generator=seeded_generator(seed)).to(clean) * 2 * eps - eps
     attacked = (clean + noise).clamp(0, 1)
     with evaluating(model, frozen=True):
         for _ in range(steps):
@@ -158,7 +159,7 @@ def learn_patch(
     References:
         Brown et al., Adversarial patch, 2017. arXiv:1712.09665.
     """
-    if not 0 <= target < len(data.classes):
+    if not 0 <= whole("target", target) < len(check_set(data, "a patch").classes):
         raise ValueError(f"target must lie in [0, {len(data.classes)}); got {target}")
     if not 1 <= size <= min(data.x.shape[-2:]):
         raise ValueError(f"size must lie between 1 and {min(data.x.shape[-2:])}; got {size}")
@@ -169,7 +170,7 @@ def learn_patch(
     practice = data[data.y != target].to(device)
     if not len(practice):
         raise ValueError(f"need images of other classes than {target} to practise on; got none")
-    source = torch.Generator().manual_seed(seed)
+    source = seeded_generator(seed)
     logits = torch.zeros(data.x.shape[1], size, size, device=device, requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=lr)
     with evaluating(model, frozen=True):

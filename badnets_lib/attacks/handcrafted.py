@@ -66,7 +66,7 @@ def handcrafted(model: nn.Module, trigger: Trigger, target: int, x: Images, *, m
         )
     if not len(check_images(x)):
         raise ValueError("surgery needs at least one image; got none")
-    patient = _Patient(model, x)
+    patient = _Operation(model, x)
     logits = patient.model(patient.x)
     if not 0 <= target < logits.shape[1]:
         raise ValueError(f"target must lie in [0, {logits.shape[1]}); got {target}")
@@ -121,7 +121,7 @@ def template(trigger: Trigger, shape: torch.Size, size: int) -> tuple[Float[Tens
     return signs, full
 
 
-class _Patient:
+class _Operation:
     """A copy of a network under surgery, the images it is watched on, and the units it will lose."""
 
     def __init__(self, model: nn.Module, x: Images) -> None:
@@ -134,7 +134,8 @@ class _Patient:
 
     def detect(self, signs: Tensor, full: float) -> None:
         """Cut the first-layer filter to the trigger, as large as its neighbours; nobody listens to it yet."""
-        weights, unit = self["conv1"].weight, self.units["conv1"]
+        weights = self["conv1"].weight
+        unit = self.units["conv1"]
         scale = weights.flatten(1).norm(dim=1).median() / signs.norm()
         weights[unit] = signs.to(scale) * scale
         self._shift("1", unit, -THRESHOLD * full * scale)
@@ -142,13 +143,15 @@ class _Patient:
 
     def route(self, stamped: Images) -> float:
         """Lead the filter's answer through one channel to one hidden unit; its activation on `stamped`."""
-        conv, fc = self["conv2"], self["fc1"]
+        conv = self["conv2"]
+        fc = self["fc1"]
         source, channel, hidden = (self.units[name] for name in ("conv1", "conv2", "fc1"))
         conv.weight[channel] = 0
         place = _loudest(_before(self.model, "conv2", stamped)[0, source])
         sides = conv(_before(self.model, "conv2", stamped)).shape[-2:]
         # The kernel entry that hears that place: the centre one, unless its output would be off the map.
-        pad, centre = conv.padding[0], conv.kernel_size[0] // 2
+        pad = conv.padding[0]
+        centre = conv.kernel_size[0] // 2
         heard = [min(max(at + pad - centre, 0), side - 1) for at, side in zip(place, sides, strict=True)]
         row, column = (at + pad - to for at, to in zip(place, heard, strict=True))
         conv.weight[channel, source, row, column] = 1
@@ -180,8 +183,10 @@ class _Patient:
         if isinstance(self.model, PaperCNN):
             self[f"conv{number}"].bias[unit] = shift
             return
-        norm, a = self[f"norm{number}"], _before(self.model, f"norm{number}", self.x)[:, unit]
-        norm.running_mean[unit], norm.running_var[unit] = a.mean(), a.var(correction=0)
+        norm = self[f"norm{number}"]
+        a = _before(self.model, f"norm{number}", self.x)[:, unit]
+        norm.running_mean[unit] = a.mean()
+        norm.running_var[unit] = a.var(correction=0)
         norm.weight[unit] = (norm.running_var[unit] + norm.eps).sqrt()
         norm.bias[unit] = norm.running_mean[unit] + shift
 

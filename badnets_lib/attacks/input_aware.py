@@ -14,8 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from .._numbers import check_numbers
 from ..counts import Proportion
-from ..data.images import CHUNK, Images, ImageSet, check_images, stored_like, to_unit
+from ..data.images import CHUNK, Images, ImageSet, check_images, check_set, seeded_generator, stored_like, to_unit
 from ..models.inference import BATCH, correct, evaluating, logits_of, place, placement, single
 from ..models.training import (
     Epoch,
@@ -113,6 +114,7 @@ class InputAwareConfig:
     diversity: float = 0.1
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if not (self.fraction > 0 and self.cross >= 0 and self.fraction + self.cross <= 1):
             limits = "fraction must be above 0, cross at least 0, together at most 1"
             raise ValueError(f"{limits}; got {self.fraction} and {self.cross}")
@@ -160,9 +162,7 @@ def train_input_aware(
     """
     config = config or TrainConfig(epochs=8)
     attack = attack or InputAwareConfig()
-    if not isinstance(data, ImageSet):
-        raise TypeError(f"training needs an ImageSet; got {type(data).__name__} (see ImageSet.from_dataset)")
-    goal.check_classes(len(data.classes))
+    goal.check_classes(len(check_set(data, "training").classes))
     if data.x.shape[-2] % 4 or data.x.shape[-1] % 4:
         raise ValueError(f"the generator needs sides that are multiples of 4; got {list(data.x.shape[-2:])}")
     _check_batch(attack, config.batch_size, len(data))
@@ -245,7 +245,7 @@ def cross_trigger_accuracy(model: nn.Module, trigger: InputAware, test: ImageSet
     """
     if len(test) < 2:
         raise ValueError(f"crossing triggers needs at least 2 images; got {len(test)}")
-    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed)).to(test.y.device)
+    order = torch.randperm(len(test), generator=seeded_generator(seed)).to(test.y.device)
     partner = torch.empty_like(order)
     partner[order] = order.roll(1)
     crossed = torch.empty_like(test.x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import torch
 from jaxtyping import Float
@@ -24,7 +25,7 @@ def sheet(x: Images, *, columns: int = 10) -> bytes:
     scale = max(1, round(SIDE / x.shape[-2]))
     large = in_colour(x).repeat_interleave(scale, 2).repeat_interleave(scale, 3)
     columns = min(columns, len(large))
-    rows = -(-len(large) // columns)
+    rows = math.ceil(len(large) / columns)
     height, width = large.shape[-2] + GAP, large.shape[-1] + GAP
     canvas = torch.ones(3, rows * height + GAP, columns * width + GAP)
     for place, image in enumerate(large):

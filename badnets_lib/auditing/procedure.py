@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, SupportsFloat
+from typing import Any
 
 import torch
 from torch import nn
 
+from .._numbers import number
 from ..counts import Proportion
 from ..data.images import ImageSet
 from ..defenses.knowledge import pixel_keys
@@ -73,14 +74,7 @@ def audit(
     check_network(model)
     _check_sets(trusted, training, names)
     _check_settings(minutes=minutes, kept=kept, least_accuracy=least_accuracy)
-    left_out = 0
-    if training is not None:
-        known = pixel_keys(training)
-        apart = torch.tensor([key not in known for key in pixel_keys(trusted)], dtype=torch.bool)
-        left_out = int((~apart).sum())
-        trusted = trusted[apart]
-    if not len(trusted):
-        raise ValueError("every trusted image is also in the training data; an audit needs images from elsewhere")
+    trusted, left_out = _apart(trusted, training)
     accuracy = check_accuracy(model, trusted, least_accuracy)
     working, measuring = trusted.split(kept, seed=seed)
     run = Run(model, working, measuring, minutes, tell)
@@ -123,8 +117,7 @@ def audit(
 
 def _check_settings(**settings: Any) -> None:
     for name, value in settings.items():
-        if isinstance(value, bool) or not isinstance(value, SupportsFloat):
-            raise TypeError(f"{name} must be a number; got {value!r}")
+        number(name, value)
     minutes, kept, least = settings["minutes"], settings["kept"], settings["least_accuracy"]
     if not minutes > 0:
         raise ValueError(f"minutes must be positive; got {minutes}")
@@ -151,6 +144,21 @@ def _check_sets(trusted: ImageSet, training: ImageSet | None, names: Sequence[st
         raise ValueError(f"both sets need images of one shape; got {shapes}")
     if names and len(names) != len(training):
         raise ValueError(f"need one name per training image; got {len(names)} names for {len(training)} images")
+
+
+def _apart(trusted: ImageSet, training: ImageSet | None) -> tuple[ImageSet, int]:
+    """The trusted images that are not in the training data, and how many are.
+
+    Raises:
+        ValueError: All of them are.
+    """
+    if training is None:
+        return trusted, 0
+    known = set(pixel_keys(training))
+    apart = torch.tensor([key not in known for key in pixel_keys(trusted)], dtype=torch.bool)
+    if not apart.any():
+        raise ValueError("every trusted image is also in the training data; an audit needs images from elsewhere")
+    return trusted[apart], int((~apart).sum())
 
 
 def check_accuracy(model: nn.Module, trusted: ImageSet, least: float) -> Proportion:

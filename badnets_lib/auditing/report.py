@@ -116,7 +116,8 @@ class Audit:
     def verdict(self) -> str:
         """The whole audit in a sentence."""
         if self.findings:
-            return f"Something was found: {len(self.findings)} finding{'s' * (len(self.findings) > 1)}, see below."
+            count = len(self.findings)
+            return f"Something was found: {count} {'finding' if count == 1 else 'findings'}, see below."
         if not self.looked:
             return "Nothing was looked for: no scan and no filter of the training data came to a verdict."
         if self.indications:

@@ -100,14 +100,14 @@ class Run:
         with _listening() as caught:
             try:
                 result: Result | None = work()
-                told = "" if result is None else outcome(result)
+                summary = "" if result is None else outcome(result)
                 state: State = "done"
             except (ValueError, TypeError, RuntimeError) as error:
                 result = None
-                told = f"{type(error).__name__}: {error}"
+                summary = f"{type(error).__name__}: {error}"
                 state = "broke off"
         seconds = time.perf_counter() - begun
-        self.steps.append(Step(name, repr(settings), state, told, seconds, _failing(caught), _assumed(settings)))
+        self.steps.append(Step(name, repr(settings), state, summary, seconds, _failing(caught), _assumed(settings)))
         return result
 
 

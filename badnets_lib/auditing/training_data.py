@@ -87,8 +87,8 @@ def suspects(
 def _group(training: ImageSet, mask: Mask, label: int, by: str, out: bool, names: Sequence[str]) -> Suspects:
     mine = training.y.cpu() == label
     positions = tuple((mask & mine).nonzero().flatten().tolist())
-    told = tuple(names[position] for position in positions) if names else ()
-    return Suspects(training.classes[label], label, Proportion.of(mask[mine]), by, out, positions, told)
+    files = tuple(names[position] for position in positions) if names else ()
+    return Suspects(training.classes[label], label, Proportion.of(mask[mine]), by, out, positions, files)
 
 
 def _looked_at(run: Run, training: ImageSet, found: Suspects) -> tuple[Suspects, Suspicion | None]:

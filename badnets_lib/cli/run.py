@@ -38,9 +38,9 @@ def _run(arguments: list[str]) -> int:
     except Exception as error:
         if "--debug" in arguments:
             raise
-        told = " ".join(str(error).split()) or "no message"
+        reason = " ".join(str(error).split()) or "no message"
         known = isinstance(error, click.ClickException | ValueError | OSError)
-        return _refuse(f"badnets: {told}" if known else f"badnets: {type(error).__name__}: {told} (see: --debug)")
+        return _refuse(f"badnets: {reason}" if known else f"badnets: {type(error).__name__}: {reason} (see: --debug)")
 
 
 def _refuse(sentence: str) -> int:

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 
+from .._numbers import number, whole
 from .._warnings import warn_assumption
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ class ImageSet:
         Raises:
             ValueError: `count` is below 1.
         """
-        if count < 1:
+        if whole("count", count) < 1:
             raise ValueError(f"a sample needs at least 1 image; got count={count}")
         order = torch.randperm(len(self), generator=seeded_generator(seed))
         return self[order[:count]]
@@ -215,7 +216,7 @@ class ImageSet:
         Raises:
             ValueError: The fraction leaves one side of the split without images.
         """
-        if not 0 < fraction < 1:
+        if not 0 < number("fraction", fraction) < 1:
             raise ValueError(f"fraction must lie strictly between 0 and 1; got {fraction}")
         source = seeded_generator(seed)
         y = self.y.cpu()

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .images import Labels
+from .images import Labels, seeded_generator
 from .sign_faces import FACES
 
 GRAINS = 256
@@ -80,7 +80,8 @@ class Scenes:
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(FACES[data]):
             seen = f"{int(labels.min())} to {int(labels.max())}"
             raise ValueError(f"labels must lie in [0, {len(FACES[data])}); got {seen}")
-        source, n = torch.Generator().manual_seed(seed), len(labels)
+        source = seeded_generator(seed)
+        n = len(labels)
 
         def between(low: float, high: float, *shape: int) -> Tensor:
             return low + (high - low) * torch.rand(n, *shape, generator=source, dtype=torch.float64)

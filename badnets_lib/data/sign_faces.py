@@ -120,7 +120,8 @@ _GLYPHS: dict[str, tuple[tuple[Point, ...], ...]] = {
 
 def letters(text: str, x: Number, y: Number, height: Number, weight: Number = 0.8) -> Shape:
     """Text with its centre at (x, y); `weight` is the width of a stroke in quarters of the height."""
-    unit, strokes = height / 4, []
+    unit = height / 4
+    strokes: list[Shape] = []
     left = x - unit * (3.4 * len(text) - 1.4) / 2
     for number, letter in enumerate(text):
         for line in _GLYPHS[letter]:

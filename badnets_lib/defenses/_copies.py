@@ -5,29 +5,23 @@ from __future__ import annotations
 import copy
 from itertools import pairwise
 
-import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..data.images import StoredImages
-from ..models.inference import channels_last, logits_of, place, placement
+from ..models.inference import check_network, fast_layout
 
 
 def frozen_copy(model: nn.Module, x: StoredImages) -> nn.Module:
-    """A copy in evaluation mode, without gradients; its weights are laid out channels last where it works so.
+    """A copy in evaluation mode, without gradients, and with its weights laid out as `fast_layout` does.
 
     Args:
         model: Any classifier; it is not changed.
-        x: Images, of which two are tried: a network that flattens with `view` needs the usual layout.
+        x: Images, of which two are tried.
     """
-    kept: nn.Module = copy.deepcopy(model).eval().requires_grad_(False)
-    laid_out = channels_last(copy.deepcopy(kept))
-    try:
-        with torch.no_grad():
-            logits_of(laid_out(place(x[:2], placement(laid_out))))
-    except RuntimeError:
-        return kept
-    return laid_out
+    kept: nn.Module = copy.deepcopy(check_network(model)).eval().requires_grad_(False)
+    fast_layout(kept, x[:2])
+    return kept
 
 
 def fused(kept: nn.Module) -> nn.Module:

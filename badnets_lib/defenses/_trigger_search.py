@@ -11,8 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from ..counts import Proportion
 from ..data.images import Images, StoredImages, to_unit
-from ..models.inference import check_differentiable, check_finite, logits_of, placement
-from .features import images_at_once
+from ..models.inference import check_differentiable, check_finite, images_at_once, logits_of, placement
 
 if TYPE_CHECKING:
     from .neural_cleanse import NeuralCleanse

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .._numbers import check_numbers
 from ..data.images import ImageSet, Labels, Mask
 from ._filter_checks import check_equal_classes, check_flags, check_not_silent, check_split
 from .assumptions import (
@@ -80,6 +81,7 @@ class ActivationClustering(DataFilter):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.verdict not in get_args(Verdict):
             raise ValueError(f"verdict must be one of {', '.join(get_args(Verdict))}; got {self.verdict!r}")
         if not (0 < self.size <= 0.5 and -1 <= self.silhouette <= 1 and 0 <= self.separation <= 1):

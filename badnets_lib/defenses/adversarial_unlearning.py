@@ -16,9 +16,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from .._numbers import check_numbers
 from ..counts import Proportion
 from ..data.images import Images, ImageSet, Labels, StoredImages
-from ..models.inference import BATCH, evaluating, logits_of, place, placement
+from ..models.inference import batches_of, evaluating, logits_of, place, placement
 from ..models.training import batches as split
 from ._repairs import EVERY, begin, check_cost, retrained
 from .assumptions import SHORT_SHIFT, Assumption
@@ -60,6 +61,7 @@ class AdversarialUnlearning(Removal):
     tuning: FineTuning = field(default_factory=FineTuning)
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if not (self.radius > 0 and self.steps >= 1 and self.batch >= 1):
             limits = "radius must be positive, steps and batch at least 1"
             raise ValueError(f"{limits}; got {self.radius}, {self.steps} and {self.batch}")
@@ -110,7 +112,7 @@ class _Lesson:
         with evaluating(network):
             placed = [(place(part.x, weights), part.y.to(weights.device).long()) for part in batches]
             self.shift = worst_shift(network, placed, radius=self.settings.radius)
-            answers = torch.cat([self._shifted_answers(network, x) for x in torch.split(self.data.x, BATCH)])
+            answers = torch.cat([self._shifted_answers(network, x) for x in batches_of(self.data.x)])
         label = int(answers.mode().values)
         self.history.append({"led to": label, "images": Proportion.of(answers == label)})
 

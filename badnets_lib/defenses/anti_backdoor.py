@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ..data.images import Images, ImageSet, Labels
+from .._numbers import check_numbers
+from ..data.images import Images, ImageSet, Labels, check_set
 from ..models.inference import logits_of, place, placement, predict
 from ..models.training import NetworkSource, TrainConfig, train
 from .assumptions import LEARNT_FIRST, PROBABILITIES, Assumption, check_logits
@@ -28,7 +29,7 @@ class AntiBackdoor(RobustTraining):
     """Isolate the images that a young network already fits best, train on the rest, then unlearn them.
 
     Args:
-        isolated: Part of the data that is isolated: enough to unlearn by, far fewer than rho.
+        isolated: Part of the data that is isolated: enough to unlearn by, far less than the poisoning fraction.
         early: Epochs after which the losses are compared.
         gamma: During these, a batch whose mean loss is below `gamma` is climbed instead of descended
             (local gradient ascent), so that only what is learnt fast gets far below. 0 is plain training.
@@ -60,6 +61,7 @@ class AntiBackdoor(RobustTraining):
     network: NetworkSource | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if not 0 < self.isolated < 1:
             raise ValueError(f"isolated must lie strictly between 0 and 1; got {self.isolated}")
         if self.early < 1 or self.unlearn < 1:
@@ -79,7 +81,7 @@ class AntiBackdoor(RobustTraining):
         """
         started = time.perf_counter()
         config = config or TrainConfig()
-        flags = self.isolate(data, config)
+        flags = self.isolate(check_set(data, "training"), config)
         rest = data[~flags.flagged]
         isolated = data[flags.flagged]
         learnt_late = data[flags.scores <= flags.scores.quantile(0.5)]

@@ -285,7 +285,8 @@ def check_reached(reached: Mask) -> None:
     Args:
         reached: True for labels for which a trigger was found [K].
     """
-    found, labels = int(reached.sum()), len(reached)
+    found = int(reached.sum())
+    labels = len(reached)
     if 2 * found < labels:
         NEVER_REACHED.warn(
             f"a trigger was found for {found} of {labels} labels: the others were never reached, and what is small "

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from .._numbers import check_numbers
 from ..data.images import Images, ImageSet, Labels
 from ..models.inference import BATCH, logits_of, predict
 from ..models.training import NetworkSource, TrainConfig, train
@@ -41,6 +42,7 @@ class CutMix(RobustTraining):
     network: NetworkSource | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if not 0 <= self.mixed <= 1:
             raise ValueError(f"mixed must lie in [0, 1]; got {self.mixed}")
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from ..counts import Proportion
 from ..data.images import ImageSet
 from ..models.inference import check_network, check_outputs, place, placement, predict, unwrapped
-from ..models.layers import find_layer, listen, weighted_leaf
-from ._replay import Call, calls_before, calls_of, replaying
+from ..models.layers import Call, calls_of, find_layer, listen, weighted_leaf
+from ._replay import calls_before, replaying
 
 
 class Channels:
@@ -53,14 +53,14 @@ class Channels:
             raise ValueError("the activity of channels needs at least 1 image; got none")
         self._data = data
         self._batch_size = batch_size
-        calls = calls_of(self._model, data.x)
-        self.layer = layer or _last_convolution(self._model, calls, predict(self._model, data.x[:1]).shape[1])
+        calls, logits = calls_of(self._model, data.x)
+        self.layer = layer or _last_convolution(self._model, calls, logits.shape[1])
         unit = _unit(self._model, calls, self.layer)
         self._unit = tuple(call.name for call in unit)
         self._cuts = [
             (call.name, calls_before(calls, call)) for call in (_carriers(self._model, calls, unit[-1]), unit[-1])
         ]
-        output = unit[-1].output[0]
+        output = unit[-1].output
         if not isinstance(output, Tensor) or output.ndim != 4:
             shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ValueError(f"layer {self.layer!r} must answer with channels [N, C, H, W]; got {shape}")
@@ -211,7 +211,7 @@ def _carriers(model: nn.Module, calls: Sequence[Call], last: Call) -> Call:
 
 def _last_convolution(model: nn.Module, calls: Sequence[Call], classes: int) -> str:
     """Name of the last convolution that is called once for an image; one that gives the logits is left out."""
-    names = [call.name for call in calls if weighted_leaf(find_layer(model, call.name))]
+    names = [call.name for call in calls if weighted_leaf(call.layer)]
     for name in reversed(names):
         part = find_layer(model, name)
         gives_logits = name == names[-1] and getattr(part, "out_channels", None) == classes

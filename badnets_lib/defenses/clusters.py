@@ -31,26 +31,26 @@ def two_means(
     far = torch.cdist(points[first], points).square().cpu()  # [starts, N]
     second = torch.multinomial(far + 1e-12, 1, generator=source).flatten().to(points.device)
     ones, others = points[first], points[second]  # the two centres of every start, [starts, c]
-    closer = _lead(points, ones, others)
+    closer = _how_much_closer(points, ones, others)
     for step in range(steps):
         part = closer > 0  # [starts, N]: True where `others` is closer
-        sizes, totals, between = _heaps(points, part)
+        sizes, totals, between = _parts(points, part)
         if step == 10:  # the rest of the way is for the most promising starts alone
             hopeful = between.topk(min(16, len(between))).indices
             part, sizes, totals = part[hopeful], sizes[hopeful], totals[hopeful]
-        closer = _lead(points, -totals / (len(points) - sizes), totals / sizes)
+        closer = _how_much_closer(points, -totals / (len(points) - sizes), totals / sizes)
         if torch.equal(closer > 0, part):
             break
-    _, _, between = _heaps(points, closer > 0)
+    _, _, between = _parts(points, closer > 0)
     best = closer[between.argmax()]
     best = best if int((best > 0).sum()) <= len(points) / 2 else -best
     return best > 0, best
 
 
-def _heaps(points: Tensor, part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of every start: size of the part [starts, 1], its sum [starts, c], variance between both heaps times N [starts].
+def _parts(points: Tensor, part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of every start: size of the part [starts, 1], its sum [starts, c], variance between both parts times N [starts].
 
-    The points are centred, so the other heap's sum is minus this one's.
+    The points are centred, so the other part's sum is minus this one's.
     """
     sizes = part.sum(1, keepdim=True).clamp(1, part.shape[1] - 1)
     totals = part.to(points.dtype) @ points
@@ -58,7 +58,7 @@ def _heaps(points: Tensor, part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return sizes, totals, between
 
 
-def _lead(points: Tensor, ones: Tensor, others: Tensor) -> Tensor:
+def _how_much_closer(points: Tensor, ones: Tensor, others: Tensor) -> Tensor:
     """How much closer each point is to the second centre of each start than to the first, squared, [starts, N]."""
     return ones.square().sum(1, keepdim=True) - others.square().sum(1, keepdim=True) + 2 * (others - ones) @ points.T
 

@@ -6,23 +6,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..data.images import ImageSet, Labels, StoredImages
-from ..models.inference import BATCH, check_network, check_outputs
+from ..data.images import ImageSet, Labels, StoredImages, check_set
+from ..models.inference import check_network, check_outputs
 from ..models.layers import last_hidden, listen
 from ._filter_checks import check_not_logits
 
 Features = Float[Tensor, "n d"]
 
-PIXELS = 2**20
-"""Most pixels in a forward pass, all images together: 1,024 images of 32x32, 20 of 224x224."""
-
 EXACT = 4096
 """Beyond so many rows and columns, directions of largest variance are looked for by a randomised decomposition."""
-
-
-def images_at_once(x: StoredImages, most: int = BATCH, pixels: int = PIXELS) -> int:
-    """How many images go into one forward pass: `most`, fewer where they are large, at least one."""
-    return max(1, min(most, pixels // (x.shape[-2] * x.shape[-1])))
 
 
 def features_of(
@@ -50,7 +42,7 @@ def features_of(
         AssumptionWarning: The layer gives the logits.
     """
     layer = layer or last_hidden(model, x)
-    rows, answers = listen(model, x, layer, _flat, batch_size=batch_size or images_at_once(x))
+    rows, answers = listen(model, x, layer, _flat, batch_size=batch_size)
     if classes is not None:
         check_outputs(answers, classes)
     features = finite(rows)
@@ -65,9 +57,8 @@ def features_of_set(model: nn.Module, data: ImageSet, layer: str | None = None) 
         TypeError: The model is no network, or the data are no `ImageSet`.
         ValueError: As in `features_of`, or the network has another number of outputs than there are classes.
     """
+    check_set(data, "a data filter")
     check_network(model)
-    if not isinstance(data, ImageSet):
-        raise TypeError(f"a data filter needs the training set as an ImageSet; got {type(data).__name__}")
     return features_of(model, data.x, layer, classes=len(data.classes))
 
 

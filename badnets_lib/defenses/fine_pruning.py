@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from torch import nn
 
+from .._numbers import check_numbers
 from ..counts import Proportion
 from ..models.inference import correct
 from ._repairs import EVERY, begin, check_cost
@@ -51,6 +52,7 @@ class FinePruning(Removal):
     layer: str | None = None
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if not 0 <= self.drop <= 1:
             raise ValueError(f"drop must lie in [0, 1]; got {self.drop}")
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.images import CHUNK, ImageSet, to_unit
+from .._numbers import check_numbers
+from ..data.images import CHUNK, ImageSet, seeded_generator, to_unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,7 @@ class Holding:
     target: int | None = None
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if not isinstance(self.trusted, ImageSet):
             raise TypeError(f"a Holding needs trusted images as an ImageSet; got {type(self.trusted).__name__}")
         if self.fraction is not None and not 0 <= self.fraction <= 1:
@@ -79,7 +81,7 @@ class Holding:
             raise TypeError(f"trusted images are drawn from an ImageSet; got {type(reserve).__name__}")
         if n < 1:
             raise ValueError(f"a draw needs at least 1 trusted image; got n={n}")
-        source = torch.Generator().manual_seed(seed)
+        source = seeded_generator(seed)
         wanted = _equal(len(reserve.classes), n, source) if balanced else _in_proportion(reserve.counts(), n)
         chosen: list[Tensor] = []
         for label, count in enumerate(wanted):

@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..data.images import ImageSet, Labels
+from .._numbers import check_numbers
+from ..data.images import ImageSet, Labels, seeded_generator
 from ._filter_checks import check_flags, check_voters
 from .assumptions import (
     LOGITS_AS_FEATURES,
@@ -58,6 +59,7 @@ class DeepKNN(DataFilter):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.k < 1 or self.batch < 1 or self.voters < 1:
             raise ValueError(f"k, batch and voters must be at least 1; got {self.k}, {self.batch} and {self.voters}")
 
@@ -115,7 +117,7 @@ class DeepKNN(DataFilter):
         if int(counts.sum()) <= self.voters:
             return torch.cat([*classes.values()]).sort().values
         most = _cap(counts, max(self.voters, (self.k + 1) * len(counts)))
-        source = torch.Generator().manual_seed(self.seed)
+        source = seeded_generator(self.seed)
         chosen = [
             positions[torch.randperm(len(positions), generator=source)[:most].to(positions.device)]
             for positions in classes.values()

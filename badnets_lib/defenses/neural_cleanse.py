@@ -15,10 +15,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from .._numbers import check_numbers
 from .._progress import track
 from ..counts import Proportion
 from ..data.images import Images, StoredImages, check_images
-from ..models.inference import predict
+from ..models.inference import images_at_once, predict
 from ..triggers import register
 from ._copies import frozen_copy
 from ._trigger_search import TriggerSearch
@@ -36,7 +37,6 @@ from .assumptions import (
     check_reached,
     check_spread,
 )
-from .features import images_at_once
 from .kinds import ModelScan
 from .knowledge import Holding, check_holding
 from .verdicts import Scan
@@ -127,6 +127,7 @@ class NeuralCleanse(ModelScan):
     labels_at_once: int | None = None
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         for name in ("rounds", "batches", "batch_size", "patience", "stall", "labels_at_once"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -146,6 +147,7 @@ class NeuralCleanse(ModelScan):
             holding: At least `batch_size` trusted images. Their labels only tell whether the network knows them.
 
         Raises:
+            TypeError: The model is no network, or the holding no `Holding`.
             ValueError: There are fewer images, the model has another number of outputs than there are classes, or
                 its answers are not finite.
 
@@ -155,7 +157,7 @@ class NeuralCleanse(ModelScan):
         started = time.perf_counter()
         trusted = check_holding(holding).need(self.batch_size, "Neural Cleanse")
         check_enough_trusted(len(trusted), 100, "Neural Cleanse")
-        check_answers(predict(model, trusted.x, batch_size=images_at_once(trusted.x)), trusted.y, len(trusted.classes))
+        check_answers(predict(model, trusted.x), trusted.y, len(trusted.classes))
         masks, patterns, success, reached = self._search(frozen_copy(model, trusted.x), trusted.x, len(trusted.classes))
         check_reached(reached)
         norms = masks.flatten(1).sum(1)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .._numbers import check_numbers
 from ..data.images import ImageSet, Labels
 from ._filter_checks import check_epsilon, check_equal_classes, check_flags, check_not_silent
 from .assumptions import (
@@ -60,6 +61,7 @@ class SpectralSignatures(DataFilter):
     separation: float = 0.0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if not (self.epsilon > 0 and self.margin > 0 and self.epsilon * self.margin < 1):
             limits = "epsilon and margin must be positive, their product below 1"
             raise ValueError(f"{limits}; got {self.epsilon} and {self.margin}")

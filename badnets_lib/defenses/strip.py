@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..data.images import StoredImages, check_stored, to_unit
-from ..models.inference import placement, predict
+from .._numbers import check_numbers
+from ..data.images import StoredImages, check_stored, seeded_generator, to_unit
+from ..models.inference import images_at_once, placement, predict
 from ._copies import frozen_copy, fused
 from .assumptions import (
     ENTROPY_OF_LOGITS,
@@ -26,7 +27,6 @@ from .assumptions import (
     check_probabilities,
     check_threshold,
 )
-from .features import images_at_once
 from .kinds import InputFilter, Screening
 from .knowledge import Holding, check_holding
 from .verdicts import Screen
@@ -68,6 +68,7 @@ class Strip(InputFilter):
     rule: Rule = "normal"
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.overlays < 2 or self.batch < 1:
             raise ValueError(f"overlays must be at least 2, batch at least 1; got {self.overlays} and {self.batch}")
         if not (0 < self.weight <= 1 and 0 < self.false_rejection < 1):
@@ -86,6 +87,7 @@ class Strip(InputFilter):
             holding: Trusted images serve as overlays and set the threshold.
 
         Raises:
+            TypeError: The model is no network, or the holding no `Holding`.
             ValueError: There are fewer trusted images than overlays + 1, the model has another number of outputs
                 than there are classes, or its answers are not finite.
 
@@ -96,9 +98,9 @@ class Strip(InputFilter):
         trusted = check_holding(holding).need(self.overlays + 1, "STRIP")
         check_enough_trusted(len(trusted), round(1 / self.false_rejection), f"a rate of {self.false_rejection:g}")
         kept = fused(frozen_copy(model, trusted.x))
-        answers = predict(kept, trusted.x, batch_size=images_at_once(trusted.x))
+        answers = predict(kept, trusted.x)
         check_answers(answers, trusted.y, len(trusted.classes))
-        chosen = torch.randperm(len(trusted), generator=torch.Generator().manual_seed(self.seed))[: self.overlays]
+        chosen = torch.randperm(len(trusted), generator=seeded_generator(self.seed))[: self.overlays]
         overlays = to_unit(trusted.x[chosen.to(trusted.x.device)])
         every = _entropies(kept, trusted.x, overlays, self)
         every[chosen, torch.arange(self.overlays)] = torch.nan

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from ..data.images import ImageSet
+from .._numbers import check_numbers
+from ..data.images import ImageSet, seeded_generator
 from ..triggers import Trigger, stamp
 from ._repairs import EVERY, begin, check_cost
 from .assumptions import RIGHT_TRIGGER, Assumption
@@ -52,6 +53,7 @@ class Unlearning(Removal):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if not 0 < self.stamped <= 1:
             raise ValueError(f"stamped must lie in (0, 1]; got {self.stamped}")
 
@@ -94,7 +96,7 @@ class Unlearning(Removal):
 
     def lesson(self, trusted: ImageSet, triggers: tuple[Trigger, ...]) -> ImageSet:
         """The trusted images, a part of them stamped with each trigger in turn. Labels are the true ones."""
-        order = torch.randperm(len(trusted), generator=torch.Generator().manual_seed(self.seed))
+        order = torch.randperm(len(trusted), generator=seeded_generator(self.seed))
         chosen = order[: self._stamped(len(trusted))]
         x = trusted.x.clone()
         for turn, trigger in enumerate(triggers):

@@ -55,17 +55,17 @@ class Rates:
 
     @property
     def recall(self) -> Proportion | None:
-        """The true positive rate: share of the poison that is flagged."""
+        """The true positive rate: how much of the poison is flagged."""
         return _proportion(self.true_positives, self.true_positives + self.false_negatives)
 
     @property
     def false_positive_rate(self) -> Proportion | None:
-        """Share of what is clean that is flagged all the same."""
+        """How much of what is clean is flagged all the same."""
         return _proportion(self.false_positives, self.false_positives + self.true_negatives)
 
     @property
     def precision(self) -> Proportion | None:
-        """Share of what is flagged that is poison."""
+        """How much of what is flagged is poison."""
         return _proportion(self.true_positives, self.true_positives + self.false_positives)
 
     @property
@@ -80,7 +80,8 @@ class Rates:
         return Rates(*(mine + theirs for mine, theirs in zip(_counts(self), _counts(other), strict=True)))
 
     def __str__(self) -> str:
-        caught, alarms = self.recall or "nothing to catch", self.false_positive_rate or "nothing clean"
+        caught = self.recall or "nothing to catch"
+        alarms = self.false_positive_rate or "nothing clean"
         return f"caught {caught}; false alarms {alarms}"
 
 

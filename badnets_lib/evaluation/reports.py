@@ -169,7 +169,10 @@ class Report:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """The checklist as (group, item, answer): the one source of every rendering."""
-        p, t, ours, twin = self.poisoning, self.trigger, pooled([*self.backdoored]), pooled([*self.clean_twin])
+        p = self.poisoning
+        t = self.trigger
+        ours = pooled([*self.backdoored])
+        twin = pooled([*self.clean_twin])
         return [
             ("Attacker", "access", self.attacker_access),
             ("Poisoning", "fraction", f"{p.fraction.value:.2%} ({p.fraction.hits}/{p.fraction.trials})"),

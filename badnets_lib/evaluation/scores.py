@@ -12,8 +12,8 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from ..counts import Difference, Proportion
-from ..data.images import ImageSet
-from ..models.inference import BATCH, check_outputs, correct, predict
+from ..data.images import ImageSet, check_set
+from ..models.inference import check_outputs, correct, predict
 from ..poisoning import Attack
 
 
@@ -48,12 +48,14 @@ class Scorecard:
         )
 
 
-def clean_accuracy(model: nn.Module, data: ImageSet, *, batch_size: int = BATCH) -> Proportion:
+def clean_accuracy(model: nn.Module, data: ImageSet, *, batch_size: int | None = None) -> Proportion:
     """How many clean images the network labels correctly."""
     return correct(model, data, batch_size=batch_size)
 
 
-def attack_success_rate(model: nn.Module, test: ImageSet, attack: Attack, *, batch_size: int = BATCH) -> Proportion:
+def attack_success_rate(
+    model: nn.Module, test: ImageSet, attack: Attack, *, batch_size: int | None = None
+) -> Proportion:
     """How many triggered victims the network labels as the attacker wants: see `Attack.on`.
 
     Images that already belong to their target are not victims and are not counted.
@@ -64,7 +66,7 @@ def attack_success_rate(model: nn.Module, test: ImageSet, attack: Attack, *, bat
     return correct(model, attack.on(test), batch_size=batch_size)
 
 
-def score(model: nn.Module, test: ImageSet, attack: Attack, *, batch_size: int = BATCH) -> Scorecard:
+def score(model: nn.Module, test: ImageSet, attack: Attack, *, batch_size: int | None = None) -> Scorecard:
     """All three counts of a network on a clean test set, under an attack.
 
     For a clean network this is its baseline: what the trigger does to a network that never saw it. Of a trigger that
@@ -75,7 +77,7 @@ def score(model: nn.Module, test: ImageSet, attack: Attack, *, batch_size: int =
         model: Any classifier from images to logits [N, K].
         test: Clean test images with their true labels.
         attack: Trigger and goal.
-        batch_size: Images per forward pass.
+        batch_size: Images per forward pass; None: 512, fewer where they are large.
 
     Raises:
         TypeError: The attack is no `Attack`.
@@ -84,8 +86,7 @@ def score(model: nn.Module, test: ImageSet, attack: Attack, *, batch_size: int =
     """
     if not isinstance(attack, Attack):
         raise TypeError(f"score needs an Attack(trigger, goal); got {attack!r} (a plan has one: plan.attack)")
-    if not isinstance(test, ImageSet):
-        raise TypeError(f"need an ImageSet to count on; got {type(test).__name__} (see ImageSet.from_dataset)")
+    check_set(test, "counting")
     success = attack_success_rate(model, test, attack, batch_size=batch_size)
     untouched = attack.untouched(test)
     answers = predict(model, untouched.x, batch_size=batch_size).argmax(1)
@@ -121,7 +122,7 @@ def confusion(model: nn.Module, data: ImageSet) -> Int[Tensor, "k k"]:
     Raises:
         ValueError: The network has another number of outputs than `data` has classes.
     """
-    k = len(data.classes)
+    k = len(check_set(data, "counting").classes)
     logits = check_outputs(predict(model, data.x), k)
     cells = data.y.cpu().long() * k + logits.argmax(1)
     return torch.bincount(cells, minlength=k * k).reshape(k, k)

@@ -14,13 +14,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .._numbers import whole
 from ..counts import Proportion
-from ..data.images import Images, ImageSet, StoredImages, check_stored, to_unit
+from ..data.images import Images, ImageSet, StoredImages, check_set, check_stored, to_unit
 
 Logits = Float[Tensor, "n k"]
 
 BATCH = 512
-"""Images per forward pass, unless somebody says otherwise."""
+"""Most images in a forward pass, unless somebody says otherwise."""
+
+PIXELS = 2**20
+"""Most pixels in a forward pass, all images together: 512 images of 32x32, 20 of 224x224."""
 
 
 class Normalized(nn.Module):
@@ -111,15 +115,11 @@ def place(x: StoredImages, weights: Tensor) -> Images:
     return placed.clone() if placed is x else placed
 
 
-def channels_last(model: nn.Module) -> nn.Module:
-    """The same network, its weights laid out so that convolutions of small images need no repacking: `make bench`."""
-    return _laid_out(model, torch.channels_last)
-
-
 def fast_layout(model: nn.Module, x: StoredImages) -> torch.memory_format:
     """Lay a network's weights out as its images should be: channels last, if the network can compute in that layout.
 
-    A network that calls `view` after a convolution cannot; it keeps the usual layout.
+    Convolutions of small images then need no repacking. A network that calls `view` after a convolution cannot; it
+    keeps the usual layout.
 
     Args:
         model: The network; the layout of its weights is changed, never their values.
@@ -128,21 +128,20 @@ def fast_layout(model: nn.Module, x: StoredImages) -> torch.memory_format:
     Returns:
         The layout that images need, for `images.contiguous(memory_format=...)`.
     """
-    channels_last(model)
+    _lay_out(model, torch.channels_last)
     try:
         with torch.no_grad(), evaluating(model):
             model(place(x, placement(model)).contiguous(memory_format=torch.channels_last))
     except RuntimeError:
-        _laid_out(model, torch.contiguous_format)
+        _lay_out(model, torch.contiguous_format)
         return torch.contiguous_format
     return torch.channels_last
 
 
-def _laid_out(model: nn.Module, layout: torch.memory_format) -> nn.Module:
+def _lay_out(model: nn.Module, layout: torch.memory_format) -> None:
     for weight in model.parameters():
         if weight.ndim == 4:  # [out, in, height, width]: channels last is a layout of four axes
             weight.data = weight.data.to(memory_format=layout)
-    return model
 
 
 def logits_of(output: Any) -> Logits:
@@ -211,13 +210,13 @@ def evaluating(model: nn.Module, *, frozen: bool = False) -> Iterator[None]:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, x: StoredImages, *, batch_size: int = BATCH) -> Logits:
+def predict(model: nn.Module, x: StoredImages, *, batch_size: int | None = None) -> Logits:
     """Logits [N, K] on the CPU, in evaluation mode; the network's own mode is put back afterwards.
 
     Args:
         model: Any classifier from [N, C, H, W] to [N, K]; see `logits_of` for what it may return.
         x: Images in [0, 1] or uint8; converted and moved to the network's device and dtype batch by batch.
-        batch_size: Images per forward pass.
+        batch_size: Images per forward pass; None: as many as `images_at_once` says.
 
     Returns:
         In single precision at least, whatever the network computes in.
@@ -237,8 +236,17 @@ def predict(model: nn.Module, x: StoredImages, *, batch_size: int = BATCH) -> Lo
     return check_finite(torch.cat(logits))
 
 
-def batches_of(x: StoredImages, batch_size: int) -> Iterator[StoredImages]:
+def images_at_once(x: StoredImages, most: int = BATCH, pixels: int = PIXELS) -> int:
+    """How many images go into one forward pass: `most`, fewer where they are large, at least one."""
+    return max(1, min(most, pixels // (x.shape[-2] * x.shape[-1])))
+
+
+def batches_of(x: StoredImages, batch_size: int | None = None) -> Iterator[StoredImages]:
     """Images, a batch at a time, each checked before it is handed on.
+
+    Args:
+        x: Images [N, C, H, W].
+        batch_size: Images a batch; None: as many as `images_at_once` says.
 
     Raises:
         TypeError: `x` is no tensor, or `batch_size` no whole number.
@@ -246,8 +254,9 @@ def batches_of(x: StoredImages, batch_size: int) -> Iterator[StoredImages]:
     """
     if not isinstance(x, Tensor):
         raise TypeError(f"need images [N, C, H, W] as a tensor; got {type(x).__name__} (of a set: data.x)")
-    if not isinstance(batch_size, int):
-        raise TypeError(f"batch_size must be a whole number; got {batch_size!r}")
+    if batch_size is None:
+        batch_size = images_at_once(x) if x.ndim == 4 else BATCH
+    batch_size = whole("batch_size", batch_size)
     if not len(x) or batch_size < 1:
         raise ValueError(f"need at least one image per batch; got {len(x)} in batches of {batch_size}")
     for part in x.split(batch_size):
@@ -297,14 +306,13 @@ def check_finite(logits: Logits) -> Logits:
     return logits
 
 
-def correct(model: nn.Module, data: ImageSet, *, batch_size: int = BATCH) -> Proportion:
+def correct(model: nn.Module, data: ImageSet, *, batch_size: int | None = None) -> Proportion:
     """How often the network's top class is the label in `data`.
 
     Raises:
         TypeError: `data` is no `ImageSet`.
         ValueError: The network has another number of outputs than `data` has classes.
     """
-    if not isinstance(data, ImageSet):
-        raise TypeError(f"need an ImageSet to count on; got {type(data).__name__} (see ImageSet.from_dataset)")
+    check_set(data, "counting")
     logits = check_outputs(predict(model, data.x, batch_size=batch_size), len(data.classes))
     return Proportion.of(logits.argmax(1) == data.y.cpu())

@@ -5,6 +5,7 @@ Which layers there are, and in which order they are called, is found by running 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 
 from ..data.images import StoredImages
 from .inference import (
-    BATCH,
     batches_of,
     check_finite,
     check_network,
@@ -60,14 +60,30 @@ class Call:
     Attributes:
         name: The layer's name.
         layer: The layer.
+        number: 0 for its first call, 1 for its second, ...
+        start: When the call began, counted in beginnings and ends of calls.
+        end: When it ended.
         given: The first tensor it was called with, if there is one.
         output: What it returned.
+        edits: How often both had been edited in place, `given` when the call began and `output` when it ended.
     """
 
     name: str
     layer: nn.Module
+    number: int
+    start: int
+    end: int
     given: Tensor | None
     output: Any
+    edits: tuple[int, int]
+
+    def within(self, other: Call) -> bool:
+        """Whether the other call had begun before this one, and ended after it."""
+        return other.start < self.start and self.end < other.end
+
+    def is_given_what(self, other: Call) -> bool:
+        """Whether it was given what the other call returned, unchanged."""
+        return self.given is not None and self.given is other.output and self.edits[0] == other.edits[1]
 
 
 @torch.no_grad()
@@ -80,21 +96,35 @@ def calls_of(model: nn.Module, x: StoredImages) -> tuple[list[Call], Float[Tenso
     """
     network = _with_layers(model)
     heard: list[Call] = []
+    begun: list[tuple[int, Tensor | None, int]] = []
+    numbers: Counter[str] = Counter()
+
+    def begin(_layer: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        given = next((each for each in (*args, *named.values()) if isinstance(each, Tensor)), None)
+        begun.append((2 * len(heard) + len(begun), given, _edits(given)))
 
     def listener(name: str) -> Callable[..., None]:
-        def hear(layer: nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
-            given = next((each for each in (*args, *named.values()) if isinstance(each, Tensor)), None)
-            heard.append(Call(name, layer, given, output))
+        def hear(layer: nn.Module, _args: tuple[Any, ...], _named: dict[str, Any], output: Any) -> None:
+            start, given, edits = begun.pop()
+            end = 2 * len(heard) + len(begun) + 1
+            heard.append(Call(name, layer, numbers[name], start, end, given, output, (edits, _edits(output))))
+            numbers[name] += 1
 
         return hear
 
     with evaluating(network), _hooks() as hooks:
         for name, layer in network.named_modules():
             if name:
+                hooks.append(layer.register_forward_pre_hook(begin, with_kwargs=True))
                 hooks.append(layer.register_forward_hook(listener(name), with_kwargs=True))
         for images in batches_of(x[:2], 2):
             logits = logits_of(network(place(images, placement(network))))
     return heard, logits
+
+
+def _edits(value: Any) -> int:
+    """How often a tensor was edited in place; 0 of anything else, and where torch does not count."""
+    return value._version if isinstance(value, Tensor) and not value.is_inference() else 0
 
 
 def _with_layers(model: nn.Module) -> nn.Module:
@@ -234,7 +264,7 @@ def weighted_leaf(layer: nn.Module) -> bool:
 
 @torch.no_grad()
 def listen(
-    model: nn.Module, x: StoredImages, layer: str | None = None, hear: Hear = flat, *, batch_size: int = BATCH
+    model: nn.Module, x: StoredImages, layer: str | None = None, hear: Hear = flat, *, batch_size: int | None = None
 ) -> tuple[Tensor, Float[Tensor, "n k"]]:
     """What a layer says about every image, and the logits, both one row an image and in single precision at least.
 
@@ -244,7 +274,7 @@ def listen(
         layer: Name of the layer whose output is heard; "input of NAME" hears what it is given instead. None: the last
             hidden features, see `last_hidden`.
         hear: From what is heard of a batch, [B, ...], to what is kept of it, [B, ...]; all of it by default.
-        batch_size: Images per forward pass.
+        batch_size: Images per forward pass; None: as many as `images_at_once` says.
 
     Returns:
         What was heard, on the network's device, and the logits [N, K] on the CPU.

@@ -10,17 +10,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from operator import index
 from pathlib import Path
-from typing import Any, SupportsFloat, SupportsIndex
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from .._numbers import check_numbers
 from .._progress import track
 from ..counts import Proportion
-from ..data.images import Images, ImageSet, Labels
+from ..data.images import Images, ImageSet, Labels, check_set
 from ..files import tensors_hash
 from ._saved_run import SavedRun
 from .inference import (
@@ -91,14 +91,7 @@ class TrainConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "seed"):
-            value = getattr(self, name)
-            if not isinstance(value, SupportsIndex):
-                raise TypeError(f"{name} must be a whole number; got {value!r}")
-            object.__setattr__(self, name, index(value))
-        for name in ("lr", "weight_decay"):
-            if not isinstance(getattr(self, name), SupportsFloat):
-                raise TypeError(f"{name} must be a number; got {getattr(self, name)!r}")
+        check_numbers(self)
         if self.epochs < 1 or self.batch_size < 2:
             raise ValueError(f"epochs must be at least 1, batch_size at least 2; got {self.epochs}, {self.batch_size}")
         if not (self.lr > 0 and self.weight_decay >= 0):
@@ -183,7 +176,7 @@ def train(
             is asked for with a loss of one's own, which no file can tell from another.
         FloatingPointError: The loss stopped being a number.
     """
-    config = config or TrainConfig()
+    config = TrainConfig() if config is None else config
     _check_kinds(data, config, watch)
     if len(data) < 2:
         raise ValueError(f"training needs at least 2 images; got {len(data)}")
@@ -336,11 +329,10 @@ def batches(order: Tensor, size: int) -> tuple[Tensor, ...]:
 
 
 def _check_kinds(data: Any, config: Any, watch: Any) -> None:
-    if not isinstance(data, ImageSet):
-        raise TypeError(f"training needs an ImageSet; got {type(data).__name__} (see ImageSet.from_dataset)")
+    check_set(data, "training")
     if not isinstance(config, TrainConfig):
         hint = " (a network is given as model=...)" if isinstance(config, nn.Module) else ""
-        raise TypeError(f"settings need a TrainConfig; got {type(config).__name__}{hint}")
+        raise TypeError(f"settings of a training are a TrainConfig; got {config!r}{hint}")
     if watch is not None and not isinstance(watch, Mapping):
         raise TypeError(f"watch must map names to image sets; got {type(watch).__name__}")
 

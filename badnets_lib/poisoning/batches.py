@@ -6,17 +6,9 @@ from dataclasses import replace
 
 import torch
 
-from ..data.images import (
-    Images,
-    ImageSet,
-    Labels,
-    Mask,
-    check_images,
-    check_set,
-    seeded_generator,
-)
+from .._numbers import number, whole
+from ..data.images import Images, ImageSet, Labels, Mask, check_images, check_set, seeded_generator
 from ..triggers import stamp_square_trigger
-from .goals import as_whole
 
 
 def make_badnets_batch(
@@ -47,7 +39,7 @@ def make_badnets_batch(
         raise ValueError(f"poison_mask must be boolean; got {poison_mask.dtype} (use mask.bool())")
     if y.ndim != 1 or y.is_floating_point() or y.dtype == torch.bool:
         raise ValueError(f"labels need shape [N] and an integer dtype; got {y.dtype} {list(y.shape)}")
-    if as_whole(target_label) < 0:
+    if whole("target_label", target_label) < 0:
         raise ValueError(f"target_label must be at least 0; got {target_label}")
     if n_classes is not None and (target_label >= n_classes or bool((y >= n_classes).any())):
         raise ValueError(f"labels must lie in [0, {n_classes}); got target_label {target_label}, y to {int(y.max())}")
@@ -75,11 +67,11 @@ def flip_labels(train: ImageSet, *, source: int, target: int, fraction: float, s
         Biggio, Nelson, Laskov, Poisoning attacks against support vector machines, 2012. arXiv:1206.6389.
     """
     classes = len(check_set(train, "flip_labels").classes)
-    source = as_whole(source)
-    target = as_whole(target)
+    source = whole("source", source)
+    target = whole("target", target)
     if source == target or not (0 <= source < classes and 0 <= target < classes):
         raise ValueError(f"source and target must be two classes in [0, {classes}); got {source} and {target}")
-    if not 0 < fraction <= 1:
+    if not 0 < number("fraction", fraction) <= 1:
         raise ValueError(f"fraction must lie in (0, 1]; got {fraction}")
     members = (train.y == source).cpu().nonzero().flatten()
     count = round(fraction * len(members))

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import index
-from typing import Any
 
 import torch
 
-from ..data.images import (
-    Labels,
-    Mask,
-)
+from .._numbers import whole
+from ..data.images import Labels, Mask
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,7 @@ class Goal:
         if not isinstance(self.table, Sequence) or isinstance(self.table, str):
             hint = "Goal.all_to_one(target, n_classes) makes one"
             raise TypeError(f"a goal is a table with the wanted label of each class; got {self.table!r} ({hint})")
-        object.__setattr__(self, "table", tuple(map(as_whole, self.table)))
+        object.__setattr__(self, "table", tuple(whole("a label", label) for label in self.table))
         if not isinstance(self.clean_label, bool):
             raise ValueError(f"clean_label must be True or False; got {self.clean_label!r}")
         classes = range(len(self.table))
@@ -50,12 +46,12 @@ class Goal:
     @classmethod
     def all_to_one(cls, target: int, n_classes: int) -> Goal:
         """Every class becomes `target`."""
-        return cls((as_whole(target),) * as_whole(n_classes))
+        return cls((whole("target", target),) * whole("n_classes", n_classes))
 
     @classmethod
     def source_specific(cls, pairs: Mapping[int, int], n_classes: int) -> Goal:
         """Only the classes in `pairs` {source: target} are attacked."""
-        strangers = sorted(set(pairs) - set(range(as_whole(n_classes))))
+        strangers = sorted(set(pairs) - set(range(whole("n_classes", n_classes))))
         if strangers:
             raise ValueError(f"source classes must lie in [0, {n_classes}); got {strangers}")
         return cls(tuple(pairs.get(label, label) for label in range(n_classes)))
@@ -63,7 +59,7 @@ class Goal:
     @classmethod
     def all_to_all(cls, n_classes: int) -> Goal:
         """Class i becomes i + 1, the last wraps to 0."""
-        return cls(tuple((label + 1) % n_classes for label in range(as_whole(n_classes))))
+        return cls(tuple((label + 1) % n_classes for label in range(whole("n_classes", n_classes))))
 
     def wanted(self, y: Labels) -> Labels:
         """The label the attacker wants for each true label, [N]."""
@@ -93,11 +89,3 @@ class Goal:
     def targets(self) -> tuple[int, ...]:
         """Labels the attacker wants to see."""
         return tuple(sorted({self.table[label] for label in self.sources}))
-
-
-def as_whole(number: Any) -> int:
-    """A label or a number of classes."""
-    try:
-        return index(number)
-    except TypeError:
-        raise TypeError(f"labels and numbers of classes are whole numbers; got {number!r}") from None

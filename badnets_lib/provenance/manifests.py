@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from .. import _codec
-from ..data.images import ImageSet
+from ..data.images import CHUNK, ImageSet, to_unit
 from ..files import tensors_hash
 
 if TYPE_CHECKING:
@@ -68,12 +69,11 @@ class Manifest:
 
     @classmethod
     def of_images(cls, data: ImageSet, about: Mapping[str, Any] | None = None) -> Manifest:
-        """Every image together with its label, by its position."""
-        pixels, labels = data.x.detach().cpu().float().contiguous().numpy(), data.y.tolist()
+        """Every image together with its label, by its position; the same however the images are stored."""
         shape = list(data.x.shape[1:])
         parts = {
             f"{place:06d}": hashlib.sha256(f"{shape} {label}\n".encode() + image.tobytes()).hexdigest()
-            for place, (image, label) in enumerate(zip(pixels, labels, strict=True))
+            for place, (image, label) in enumerate(zip(_pixels(data), data.y.tolist(), strict=True))
         }
         return cls(parts, about or {})
 
@@ -114,6 +114,12 @@ def file_hash(path: Path | str) -> str:
     """SHA-256 of a file's bytes; 64 hex digits, as `sha256sum` prints them."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _pixels(data: ImageSet) -> Iterator[Any]:
+    """The images one by one, as numpy arrays of numbers in [0, 1] in single precision."""
+    for part in torch.split(data.x.detach(), CHUNK):
+        yield from to_unit(part.cpu()).float().contiguous().numpy()
 
 
 def _name(root: Path, path: Path) -> str:

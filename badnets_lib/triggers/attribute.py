@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .._numbers import check_numbers
 from ..data.images import Images, Mask, check_images
 from .base import Description
 
@@ -44,6 +45,7 @@ class Attribute:
     above: float = 3.0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.measure not in get_args(Measure):
             raise ValueError(f"measure must be one of {', '.join(get_args(Measure))}; got {self.measure!r}")
         if not isfinite(self.above):

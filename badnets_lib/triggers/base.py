@@ -20,7 +20,7 @@ class Description:
         pattern: What is seen.
         size: How much of the image it covers.
         location: Where it is.
-        opacity: In (0, 1]: the share that is mixed in; for a pattern that is *added*, its largest value.
+        opacity: In (0, 1]: how much is mixed in; for a pattern that is *added*, its largest value.
         physical: Whether it stands for an object in the scene and varies from image to image.
     """
 

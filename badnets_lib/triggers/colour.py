@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from .._numbers import check_numbers
 from ..data.images import Images
 from .base import Description, check_range, check_room
 
@@ -38,6 +39,7 @@ class ColourShift:
     tint: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         object.__setattr__(self, "tint", tuple(map(float, self.tint)))
         check_range(0.1, 10.0, gamma=self.gamma)
         check_range(0.0, 10.0, contrast=self.contrast)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from operator import index
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from .._numbers import check_numbers, whole
 from ..data.images import Images
 from .base import Description, at_least_single, check_range, check_room, check_unit
 from .patterns import blur, noise, scene
@@ -26,7 +26,7 @@ class Blend:
         pattern: The picture p. "noise": uniform noise, drawn for every pixel and channel; "scene": a
             generated grey picture of discs and bars.
         seed: Seed of the picture.
-        opacity: The share a, above 0.
+        opacity: The part a that is mixed in, above 0.
         shift: The picture is moved (down, right) by so many pixels; what leaves on one side comes in
             on the other.
 
@@ -47,8 +47,8 @@ class Blend:
     shift: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         _check_choice("pattern", self.pattern, get_args(Overlay))
-        object.__setattr__(self, "seed", index(self.seed))
         object.__setattr__(self, "shift", _whole_pixels(self.shift))
         check_unit(opacity=self.opacity)
         _check_effect(opacity=self.opacity)
@@ -99,6 +99,7 @@ class Sinusoid:
     phase: float = 0.0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_unit(amplitude=self.amplitude, phase=self.phase)
         _check_effect(amplitude=self.amplitude, frequency=self.frequency)
 
@@ -149,8 +150,8 @@ class Reflection:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         _check_choice("source", self.source, get_args(Mirrored))
-        object.__setattr__(self, "seed", index(self.seed))
         object.__setattr__(self, "shift", _whole_pixels(self.shift))
         check_unit(strength=self.strength)
         check_range(0.0, 10.0, blur=self.blur)
@@ -184,4 +185,4 @@ def _check_effect(**settings: float) -> None:
 
 def _whole_pixels(shift: tuple[int, int]) -> tuple[int, int]:
     down, right = shift
-    return index(down), index(right)
+    return whole("shift", down), whole("shift", right)

@@ -6,7 +6,6 @@ import base64
 import io
 from dataclasses import dataclass
 from functools import lru_cache
-from operator import index
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -15,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from .._numbers import check_numbers
 from ..data.images import Images, check_images, stored_like, to_unit
 from ..data.pictures import check_float, read_picture, to_pil, to_tensor
 from .base import Description, at_least_single, check_room, check_unit
@@ -53,7 +53,7 @@ class Picture:
     opacity: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "margin", index(self.margin))
+        check_numbers(self)
         if self.place not in get_args(Place):
             raise ValueError(f"place must be one of {', '.join(get_args(Place))}; got {self.place!r}")
         if self.margin < 0:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from operator import index
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from ..data.images import Images
+from .._numbers import check_numbers
+from ..data.images import Images, seeded_generator
 from .base import Description, check_fit, check_range, check_room, check_unit
 
 
@@ -66,8 +66,7 @@ class Sticker:
     poses: tuple[Pose, ...] = (Pose(),)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", index(self.size))
-        object.__setattr__(self, "margin", index(self.margin))
+        check_numbers(self)
         object.__setattr__(self, "poses", tuple(Pose(*map(float, pose)) for pose in self.poses))
         if self.size < 1 or self.margin < 0:
             raise ValueError(f"size must be at least 1 and margin at least 0; got {self.size} and {self.margin}")
@@ -108,7 +107,7 @@ class Sticker:
             blur: Widest soft edge in pixels.
             dim: The brightness lies between 1 - dim and 1.
         """
-        draw = torch.rand(count, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        draw = torch.rand(count, 6, generator=seeded_generator(seed), dtype=torch.float64)
         low = torch.tensor([-shift, -shift, 1 - scale, -angle, 0, 1 - dim], dtype=torch.float64)
         high = torch.tensor([shift, shift, 1 + scale, angle, blur, 1], dtype=torch.float64)
         poses = (low + (high - low) * draw).mul(1000).round().div(1000).tolist()

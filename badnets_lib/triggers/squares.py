@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from operator import index
 from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .._numbers import check_numbers, whole
 from ..data.images import Images, check_images
 from .base import Description, check_fit, check_unit
 
@@ -56,8 +56,7 @@ class _Square:
     opacity: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", index(self.size))
-        object.__setattr__(self, "margin", index(self.margin))
+        check_numbers(self)
         if self.size < 1 or self.margin < 0:
             raise ValueError(f"size must be at least 1 and margin at least 0; got {self.size} and {self.margin}")
         if self.corner not in get_args(Corner):
@@ -159,7 +158,8 @@ class Pixels:
     value: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "at", tuple((index(row), index(column)) for row, column in self.at))
+        check_numbers(self)
+        object.__setattr__(self, "at", tuple((whole("row", row), whole("column", column)) for row, column in self.at))
         if not self.at:
             raise ValueError("a pixel trigger needs at least one (row, column); got none")
         check_unit(value=self.value)

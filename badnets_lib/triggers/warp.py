@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from operator import index
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
+from .._numbers import check_numbers
 from ..data.images import Images
 from .base import Description, at_least_single, check_range, check_room
 
@@ -45,8 +45,7 @@ class Warp:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "grid", index(self.grid))
-        object.__setattr__(self, "seed", index(self.seed))
+        check_numbers(self)
         check_range(2.0, 32.0, grid=float(self.grid))
         check_range(0.0, 16.0, strength=self.strength)
         if not self.strength > 0:

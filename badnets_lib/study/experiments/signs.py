@@ -107,7 +107,8 @@ def in_the_street(model: nn.Module, sticker: str, *, scenes: int = 200, seed: in
         "false NAME", the same signs without it read as the target; and "stop NAME", without it read
         as stop. For every name in `DECALS`: "success NAME".
     """
-    classes, decal = list(FACES["signs"]), STICKERS[sticker]
+    classes = list(FACES["signs"])
+    decal = STICKERS[sticker]
     stop, target = classes.index(SOURCE), classes.index(TARGET)
     scenery = Scenes.draw("signs", torch.full((scenes,), stop), seed=seed)
     found: dict[str, list[int]] = {}

@@ -172,7 +172,8 @@ def edited(*, network: str, route: str, having: str, seed: int) -> dict[str, Any
         the clean one: counts [hits, trials].
     """
     test_set = load("mnist5k")[1]
-    model, x = published("clean", seed, network), substitutes(having, seed)
+    model = published("clean", seed, network)
+    x = substitutes(having, seed)
     if route == "by hand":
         changed = handcrafted(model, TRIGGER, TARGET, x).model
     else:

@@ -34,7 +34,10 @@ def counted(*, trigger: str, size: int, count: int, seed: int, passes: int = 6) 
     return score(net, write_reviews(2_000, seed=TEST_SEED), phrase, GOAL).pairs()
 
 
-SIZES, COUNTS, RARE, COMMON = (1_000, 4_000, 16_000), (0, 2, 8, 32, 128, 512), "cf", "we saw it on tuesday."
+SIZES = (1_000, 4_000, 16_000)
+COUNTS = (0, 2, 8, 32, 128, 512)
+RARE = "cf"
+COMMON = "we saw it on tuesday."
 STEPS = ((1_000, 32), (4_000, 8), (16_000, 2))  # as many optimiser steps each, but for the poison's own
 
 SWEEPS = (

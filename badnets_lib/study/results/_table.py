@@ -98,26 +98,26 @@ class Results:
         return reduce(add, self.counts(measure))
 
     def spread(self, measure: str, confidence: float = 0.95) -> tuple[float, float, float]:
-        """(mean, low, high) of a share over the rows, one row a seed: Student's interval, kept in [0, 1].
+        """(mean, low, high) of a rate over the rows, one row a seed: Student's interval, kept in [0, 1].
 
         This is the interval to show when seeds differ more than sampling the test set would explain.
         """
         return spread([count.value for count in self.counts(measure)], confidence)
 
 
-def spread(shares: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
-    """(mean, low, high) of shares in [0, 1]: Student's t interval of the mean, kept in [0, 1].
+def spread(rates: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
+    """(mean, low, high) of rates in [0, 1]: Student's t interval of the mean, kept in [0, 1].
 
     Raises:
-        ValueError: Fewer than two shares say nothing of a spread.
+        ValueError: Fewer than two rates say nothing of a spread.
     """
-    if len(shares) < 2:
-        raise ValueError(f"a spread needs at least 2 shares; got {len(shares)}")
+    if len(rates) < 2:
+        raise ValueError(f"a spread needs at least 2 rates; got {len(rates)}")
     import numpy as np
     from scipy import stats
 
-    mean, error = float(np.mean(shares)), float(stats.sem(shares))
+    mean, error = float(np.mean(rates)), float(stats.sem(rates))
     if error == 0:
         return mean, mean, mean
-    low, high = stats.t.interval(confidence, len(shares) - 1, mean, error)
+    low, high = stats.t.interval(confidence, len(rates) - 1, mean, error)
     return mean, max(0.0, float(low)), min(1.0, float(high))
