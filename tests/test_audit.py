@@ -178,7 +178,7 @@ def test_only_training_images_are_no_trusted_ones(case):
     ("change", "message"),
     [
         ({"minutes": 0.0}, "minutes must be positive; got 0.0"),
-        ({"kept": 1.0}, "fraction must lie strictly between 0 and 1"),
+        ({"kept": 1.0}, "kept, a part of the trusted images, must lie strictly between 0 and 1"),
         ({"names": ["a", "b"]}, "2 names for 600 images"),
     ],
 )
@@ -338,6 +338,31 @@ def test_what_was_not_looked_at_is_listed_first():
     assert spots[0].attack == "whatever STRIP would have found"
     assert any("training data were not given" in spot.because for spot in spots)
     assert not any("training data were not given" in spot.because for spot in blind_spots(training=True, not_run=()))
+
+
+def test_a_scan_of_two_labels_without_training_data_has_no_verdict(case):
+    _, network, _, trusted, _ = case
+    two = trusted[trusted.y < 2]
+    two = bd.ImageSet(two.x, two.y, CLASSES[:2])
+    first = nn.Linear(6, 2, bias=False)
+    nn.init.eye_(first.weight)
+    report = bd.audit(nn.Sequential(network, first), two)
+    assert report.steps[0].state == "done", "otherwise nothing is shown here"
+    assert not report.looked
+    assert report.verdict.startswith("Nothing was looked for")
+    assert any("too few to compare" in spot.because for spot in report.not_excluded)
+    assert not any("too few to compare" in spot.because for spot in blind_spots(training=False, not_run=()))
+
+
+@pytest.mark.parametrize(("wrong", "error", "message"), [
+    ({"minutes": "5"}, TypeError, "minutes must be a number; got '5'"),
+    ({"minutes": float("nan")}, ValueError, "minutes must be positive; got nan"),
+    ({"kept": 1.0}, ValueError, "kept, a part of the trusted images, must lie strictly between 0 and 1; got 1.0"),
+    ({"least_accuracy": 70}, ValueError, r"least_accuracy must lie in \[0, 1\]; got 70"),
+])  # fmt: skip
+def test_a_setting_that_cannot_be_is_named(unchecked, wrong, error, message):
+    with pytest.raises(error, match=message):
+        bd.audit(bd.SmallCNN(3, 6, 2), forest(60, 0), **wrong)
 
 
 def test_a_function_is_no_network():

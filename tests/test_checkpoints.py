@@ -311,3 +311,37 @@ def test_loading_leaves_the_random_state_alone(saved):
     before = torch.get_rng_state()
     load_model(saved[0])
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("state", "message"), [
+    ("w.pth", r"weights must be a state dict, names and tensors; got str; open_weights\(path\) gives"),
+    (({}, "00"), "weights must be a state dict, names and tensors; got tuple; open_weights"),
+    ({"weight": 3}, "weights must be a state dict, names and tensors; got dict$"),
+])  # fmt: skip
+def test_what_is_no_state_dict_is_named(unchecked, state, message):
+    with pytest.raises(TypeError, match=message):
+        load_weights(nn.Linear(2, 3), state)
+
+
+def test_weights_and_network_in_the_wrong_order_are_named(unchecked):
+    with pytest.raises(TypeError, match="need a network, a torch.nn.Module; got dict"):
+        load_weights({"weight": torch.zeros(1)}, nn.Linear(2, 3))  # type: ignore[arg-type]
+
+
+def test_a_second_state_dict_in_a_checkpoint_is_named(tmp_path):
+    path = tmp_path / "ema.pth"
+    states = {name: nn.Linear(2, 3).state_dict() for name in ("model", "model_ema")}
+    torch.save(states | {"epoch": 3}, path)
+    with pytest.warns(UserWarning, match="its entry 'model'; the rest is left out, 'model_ema' too"):
+        found, _ = open_weights(path)
+    assert torch.equal(found["weight"], states["model"]["weight"])
+
+
+@pytest.mark.parametrize(("origin", "message"), [
+    ("from a friend", "origin must be a dict of JSON-ready data; got str"),
+    ({"mean": torch.ones(2)}, "origin must be JSON-ready data; .*Tensor"),
+])  # fmt: skip
+def test_an_origin_that_could_not_be_read_back_is_not_written(tmp_path, unchecked, origin, message):
+    with pytest.raises(TypeError, match=message):
+        save_model(tmp_path / "net.safetensors", nn.Linear(2, 3), origin)
+    assert not list(tmp_path.iterdir())

@@ -123,6 +123,16 @@ def test_scan_says_by_its_exit_code_whether_it_found_something(badnets, monkeypa
     assert code == len(flagged)
     assert lines[1].split()[:3] == ["4.0", "3.0", "birch"], "the smallest mask comes first"
     assert ("FLAGGED" in lines[1]) == bool(flagged)
+    assert ("That excludes neither" in out) == (not flagged)
+
+
+def test_a_scan_without_a_verdict_does_not_say_that_nothing_was_found(badnets, monkeypatch):
+    silent = bd.defenses.Scan(torch.zeros(3), torch.rand(3), torch.zeros(3, 1, 12, 12), torch.zeros(3, 3, 12, 12), ())
+    monkeypatch.setattr(bd.defenses.NeuralCleanse, "__call__", lambda self, model, holding: silent)
+    code, out, err = badnets("scan", *NETWORK, "--trusted", "trusted")
+    assert code == 2
+    assert "cedar" in out, "its triggers can still be compared"
+    assert "the scan has no verdict" in err
 
 
 def test_audit_writes_a_report_and_leaves_with_zero_or_one(badnets, desk):
@@ -179,6 +189,16 @@ def test_repaired_weights_load_and_score(badnets, desk):
         "--test", "trusted", "--trigger", "patch", "--target", "ash",
     )  # fmt: skip
     assert scored == 0
+
+
+def test_a_repair_does_not_write_over_the_weights_that_it_reads(badnets, desk):
+    before = (desk / "w.pth").read_bytes()
+    code, out, err = badnets(
+        "repair", *NETWORK, "--trusted", "trusted", "--method", "fine-tuning", "--out", "w.pth"
+    )  # fmt: skip
+    assert (code, out) == (2, "")
+    assert "w.pth is there already" in err
+    assert (desk / "w.pth").read_bytes() == before
 
 
 def test_nothing_is_written_where_nothing_was_unlearnt(badnets, desk, monkeypatch):
@@ -317,3 +337,34 @@ def test_it_is_a_module_too():
     done = subprocess.run([sys.executable, "-m", "badnets_lib", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert done.stdout.startswith("Usage: badnets")
+
+
+def test_poison_does_not_write_into_the_folder_that_it_reads(badnets, desk):
+    before = sorted((desk / "train").iterdir())
+    code, _, err = badnets("poison", "train", "train/new", "--trigger", "patch", "--target", "ash", "--fraction", "0.1")
+    assert (code, "OUT must not lie in FOLDER" in err) == (2, True)
+    assert sorted((desk / "train").iterdir()) == before
+
+
+def test_a_file_of_class_names_is_text_and_names_each_once(badnets, desk):
+    (desk / "twice.txt").write_text("ash\nbirch\nash\n", encoding="utf-8")
+    line = ("score", *NETWORK, "--test", "trusted", "--trigger", "patch", "--target", "0", "--classes")
+    code, _, err = badnets(*line, "twice.txt")
+    assert (code, "twice.txt names a class twice: ash" in err) == (2, True)
+    code, _, err = badnets(*line, "w.pth")
+    assert (code, "--classes needs a text file in UTF-8, a name a line; got w.pth" in err) == (2, True)
+
+
+def test_an_audit_that_could_not_be_written_does_not_begin(badnets, monkeypatch):
+    monkeypatch.setattr("badnets_lib.cli.commands.run_audit", lambda *_, **__: pytest.fail("it began"))
+    code, out, err = badnets("audit", *NETWORK, "--trusted", "trusted", "--out", "w.pth")
+    assert (code, out) == (2, "")
+    assert "--out must be a folder; w.pth is a file" in err
+
+
+def test_a_model_that_cannot_be_called_is_named(badnets):
+    code, _, err = badnets(
+        "score", "--model", "trees:__name__", "--weights", "w.pth", "--test", "trusted", "--trigger", "patch",
+        "--target", "0",
+    )  # fmt: skip
+    assert (code, "--model must name a function or class; trees:__name__ is str" in err) == (2, True)

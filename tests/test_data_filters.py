@@ -541,3 +541,19 @@ def test_an_outcome_tells_detection_and_removal_together():
 def test_impossible_settings_are_refused(unchecked, make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("method", [ActivationClustering(), SpectralSignatures(), DeepKNN(k=3)], ids=repr)
+def test_a_filter_refuses_a_network_of_other_classes(method):
+    data = ImageSet(torch.rand(60, 1, 8, 8), torch.arange(60) % 3, ("ash", "birch", "cedar"))
+    with pytest.raises(ValueError, match="the network has 5 outputs; the data have 3 classes"):
+        method(SmallCNN(1, 5, 2), data)
+
+
+@pytest.mark.parametrize("method", [ActivationClustering(), SpectralSignatures(), DeepKNN()], ids=repr)
+def test_what_a_filter_cannot_judge_is_named(method, unchecked):
+    data = ImageSet(torch.rand(6, 1, 8, 8), torch.arange(6) % 2, ("ash", "birch"))
+    with pytest.raises(TypeError, match="a data filter needs an ImageSet; got Tensor"):
+        method(SmallCNN(1, 2, 2), data.x)
+    with pytest.raises(TypeError, match="a data filter needs an ImageSet; got SmallCNN"):
+        method(data, SmallCNN(1, 2, 2))

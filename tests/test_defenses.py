@@ -257,3 +257,10 @@ def sections():
 def test_every_assumption_has_a_section_on_the_page():
     anchors = {each.anchor for cls in ALL for each in cls.assumptions}
     assert anchors <= sections()
+
+
+@pytest.mark.parametrize("ask", [defenses.NeuralCleanse(), defenses.Strip().fit], ids=("scan", "run-time filter"))
+def test_images_in_the_place_of_a_holding_are_named(ask, unchecked):
+    images = ImageSet(torch.rand(6, 1, 8, 8), torch.arange(6) % 2, ("ash", "birch"))
+    with pytest.raises(TypeError, match=r"a defense needs a Holding.*; got ImageSet \(Holding\(images\) makes one\)"):
+        ask(SmallCNN(1, 2, 2), images)

@@ -7,8 +7,9 @@ import torch
 from foreign import NETWORKS, made
 from torch import nn
 
-from badnets_lib import ImageSet, Normalized, Proportion, SmallCNN, predict, weights_hash
+from badnets_lib import ImageSet, Normalized, Proportion, SmallCNN, clean_accuracy, predict, weights_hash
 from badnets_lib.models.inference import correct, evaluating, fast_layout, logits_of, placement, unwrapped
+from badnets_lib.models.layers import listen
 
 
 def small():
@@ -266,6 +267,35 @@ def test_images_with_other_channels_are_named(unchecked):
         predict(Normalized(small(), (0.5,), (0.5,)), torch.rand(2, 3, 8, 8))
     with pytest.raises(TypeError, match="need a network"):
         Normalized(lambda x: x, (0.5,), (0.5,))
+
+
+@pytest.mark.parametrize(("mean", "std"), [((124, 116, 104), (58, 57, 57)), ((0, 0, 0), (255, 255, 255))])
+def test_a_normalisation_of_levels_up_to_255_is_refused(mean, std):
+    with pytest.raises(ValueError, match=r"images in \[0, 1\], so none is above 1.*divide all of them by 255"):
+        Normalized(small(), mean, std)
+
+
+class Overwriting(nn.Module):
+    """Normalises its input in place, as many a script does."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = SmallCNN(1, 3, 2)
+
+    def forward(self, x):
+        return self.net(x.sub_(0.5).div_(0.5))
+
+
+def test_a_network_that_writes_into_its_input_changes_nobodys_images():
+    x = torch.rand(12, 1, 8, 8)
+    data = ImageSet(x, torch.arange(12) % 3, ("ash", "birch", "cedar"))
+    before, mark = x.clone(), data.fingerprint
+    model = Overwriting()
+    first, second = (predict(model, x, batch_size=5) for _ in range(2))
+    assert torch.equal(first, second)
+    listen(model, x, "net.fc2", lambda output: output)
+    clean_accuracy(model, data)
+    assert torch.equal(x, before) and data.fingerprint == mark
 
 
 # --- how many images at a time ---

@@ -360,6 +360,7 @@ def test_two_classes_are_scanned_and_not_judged():
         scan = QUICK(Corner(2), Holding(rows(120, 2)))
     assert pages(caught) == {"too-few-labels"}
     assert isinstance(scan, Scan) and scan.flagged == () and scan.reached.all() and not scan.anomaly.any()
+    assert not scan.judged and "no verdict" in repr(scan)
     assert scan.norms[1] < scan.norms[0], "its triggers can still be looked at"
 
 
@@ -436,3 +437,8 @@ def test_too_few_images_or_other_classes_are_refused():
         QUICK(Corner(), Holding(rows(5)))
     with pytest.raises(ValueError, match="the network has 5 outputs; the data have 4 classes"):
         QUICK(Corner(), Holding(rows(20, 4)))
+
+
+def test_a_scan_where_no_gradient_flows_says_so(holding):
+    with torch.no_grad(), pytest.raises(ValueError, match="the network's answers carry no gradient"):
+        QUICK(Corner(), holding)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
-from badnets_lib import AssumptionWarning, DamagedFile, ImageSet
+from badnets_lib import AssumptionWarning, Attack, DamagedFile, Goal, ImageSet, Patch
 from badnets_lib._torchvision import torchvision_datasets
 
 NAMES = ("zebra", "ant", "bee")
@@ -489,3 +489,34 @@ def test_a_set_is_a_data_set_for_anybodys_loader(dtype):
     with pytest.raises(IndexError):
         items[20]
     assert len(list(items)) == 20
+
+
+def test_the_path_of_a_folder_is_no_data_set(tmp_path, unchecked):
+    with pytest.raises(TypeError, match=r"need a Dataset or a DataLoader; got the path .*ImageSet\.from_folder"):
+        ImageSet.from_dataset(tmp_path)
+
+
+def test_an_image_set_in_the_place_of_a_lazy_data_set_is_named(unchecked):
+    data = ImageSet(torch.rand(20, 1, 8, 8), torch.arange(20) % 2, ("ash", "birch"))
+    plan = Attack(Patch(size=2), Goal.all_to_one(0, 2)).plan(data, fraction=0.2)
+    with pytest.raises(TypeError, match=r"got an ImageSet, which is in memory \(plan\.poison is for those\)"):
+        plan.wrap(data)
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("Train", "val", "test")])
+def test_parts_of_a_data_set_are_not_taken_for_classes(tmp_path, names):
+    for name in names:
+        for kind in ("ash", "birch"):
+            (tmp_path / name / kind).mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(tmp_path / name / kind / "0.png")
+    with pytest.raises(ValueError, match=r"holds data sets, not classes: .*name one of them, such as"):
+        ImageSet.from_folder(tmp_path)
+    assert ImageSet.from_folder(tmp_path / names[0]).classes == ("ash", "birch")
+
+
+def test_a_folder_of_saved_sets_is_not_taken_for_classes(tmp_path):
+    data = ImageSet(torch.rand(4, 3, 8, 8), torch.arange(4) % 2, ("ash", "birch"))
+    for name in ("mine", "theirs"):
+        data.save_folder(tmp_path / name)
+    with pytest.raises(ValueError, match="holds data sets, not classes: mine, theirs"):
+        ImageSet.from_folder(tmp_path)

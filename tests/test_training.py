@@ -532,6 +532,28 @@ def test_arguments_of_a_wrong_kind_are_named(tiny, unchecked, data, model, messa
         train(data or tiny, CONFIG, model=model)
 
 
+@pytest.mark.parametrize(("config", "watch", "message"), [
+    (3, None, "settings of a training are a TrainConfig; got 3"),
+    (SmallCNN(1, 3, 2), None, r"settings of a training are a TrainConfig; got (?s:.*) \(a network is given as model="),
+    (CONFIG, [1], "watch must map names to image sets; got list"),
+])  # fmt: skip
+def test_settings_and_watched_sets_of_a_wrong_kind_are_named(tiny, unchecked, config, watch, message):
+    with pytest.raises(TypeError, match=message):
+        train(tiny, config, watch=watch)
+
+
 def test_whole_numbers_of_numpy_are_whole_numbers(unchecked):
     config = TrainConfig(epochs=np.int64(2), seed=np.int64(3))
     assert config == TrainConfig(epochs=2, seed=3) and type(config.seed) is int
+
+
+def test_where_no_gradient_flows_nothing_is_trained(tiny):
+    class Closed(SmallCNN):
+        @torch.no_grad()
+        def forward(self, x):
+            return super().forward(x)
+
+    with pytest.raises(ValueError, match="answers carry no gradient: gradients are turned off in its forward or"):
+        train(tiny, CONFIG, model=lambda: Closed(1, 3, 2))
+    with torch.no_grad(), pytest.raises(ValueError, match=r"or around this call \(torch\.no_grad"):
+        train(tiny, CONFIG, model=small)

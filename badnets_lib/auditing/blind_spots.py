@@ -82,18 +82,30 @@ WITHOUT_DATA = (
 """What nobody looked for, as there were no training data."""
 
 
+UNJUDGED = (
+    BlindSpot(
+        "any trigger that the scan reversed, however small",
+        "the scan calls a mask suspicious if it is small beside the others, and there were too few to compare",
+        "https://doi.org/10.1109/SP.2019.00031",
+    ),
+)
+"""What a scan without a verdict leaves open."""
+
+
 LOOKING = ("Neural Cleanse", "Activation Clustering", "Spectral Signatures", "Deep k-NN", "STRIP")
 """The steps that look for something; repairs do not."""
 
 
-def blind_spots(*, training: bool, not_run: tuple[str, ...]) -> tuple[BlindSpot, ...]:
+def blind_spots(*, training: bool, not_run: tuple[str, ...], judged: bool = True) -> tuple[BlindSpot, ...]:
     """Everything that an audit did not exclude.
 
     Args:
         training: Whether the training data were given.
         not_run: Names of the steps that were not run or broke off.
+        judged: False if the scan ran and came to no verdict.
     """
     missing = tuple(
         BlindSpot(f"whatever {name} would have found", "this step did not run") for name in not_run if name in LOOKING
     )
-    return missing + (OF_THE_DATA if training else WITHOUT_DATA) + ALWAYS
+    unjudged = () if judged else UNJUDGED
+    return missing + unjudged + (OF_THE_DATA if training else WITHOUT_DATA) + ALWAYS

@@ -48,6 +48,8 @@ def _scan_in_words(scan: Scan) -> str:
     missed = 0 if scan.reached is None else int((~scan.reached).sum())
     never = f"; never reached: {missed}" if missed else ""
     norms = f"mask norms {scan.norms.min():.1f} to {scan.norms.max():.1f}"
+    if not scan.judged:
+        return f"no verdict, no label has an index; {norms}{never}"
     return f"{len(scan.flagged)} of {len(scan.norms)} labels flagged; {norms}{never}"
 
 

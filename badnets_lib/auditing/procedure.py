@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -72,8 +73,7 @@ def audit(
     """
     check_network(model)
     _check_sets(trusted, training, names)
-    if not number("minutes", minutes) > 0:
-        raise ValueError(f"minutes must be positive; got {minutes}")
+    _check_settings(minutes=minutes, kept=kept, least_accuracy=least_accuracy)
     trusted, left_out = _apart(trusted, training)
     accuracy = check_accuracy(model, trusted, least_accuracy)
     working, measuring = trusted.split(kept, seed=seed)
@@ -109,8 +109,22 @@ def audit(
         suspected=suspected,
         screening=screening,
         repairs=repairs,
-        not_excluded=blind_spots(training=training is not None, not_run=run.not_run),
+        not_excluded=blind_spots(
+            training=training is not None, not_run=run.not_run, judged=scan is None or scan.judged
+        ),
     )
+
+
+def _check_settings(**settings: Any) -> None:
+    for name, value in settings.items():
+        number(name, value)
+    minutes, kept, least = settings["minutes"], settings["kept"], settings["least_accuracy"]
+    if not minutes > 0:
+        raise ValueError(f"minutes must be positive; got {minutes}")
+    if not 0 < kept < 1:
+        raise ValueError(f"kept, a part of the trusted images, must lie strictly between 0 and 1; got {kept}")
+    if not 0 <= least <= 1:
+        raise ValueError(f"least_accuracy must lie in [0, 1]; got {least}")
 
 
 def _check_sets(trusted: ImageSet, training: ImageSet | None, names: Sequence[str]) -> None:

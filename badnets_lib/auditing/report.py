@@ -109,8 +109,8 @@ class Audit:
 
     @property
     def looked(self) -> bool:
-        """Whether any method ran that could have found something: the scan, or a filter of the training data."""
-        return bool(self.triggers or self.suspects)
+        """Whether any method came to a verdict: the scan, or a filter of the training data."""
+        return bool(self.suspects) or any(each.anomaly for each in self.triggers)
 
     @property
     def verdict(self) -> str:
@@ -119,7 +119,7 @@ class Audit:
             count = len(self.findings)
             return f"Something was found: {count} {'finding' if count == 1 else 'findings'}, see below."
         if not self.looked:
-            return "Nothing was looked for: no scan and no filter of the training data could run in the time."
+            return "Nothing was looked for: no scan and no filter of the training data came to a verdict."
         if self.indications:
             return "Nothing was found, but something is unusual: see the indications, and what was not excluded."
         return "Nothing was found. That is a statement about the search: see what was not excluded."

@@ -80,6 +80,8 @@ def audit(
     The trusted pictures are split before they are used: some are given to the methods, the others only measure.
     The audit stops if the network gets too many trusted pictures wrong: then its normalisation may be missing.
     """
+    if out.exists() and not out.is_dir():
+        raise click.UsageError(f"--out must be a folder; {out} is a file")
     with step_shown("reading") as tell:
         given = opened(**network)
         holding = pictures(trusted, size, classes)
@@ -94,7 +96,9 @@ def audit(
         click.echo(f"{step.name}: {step.state}: {step.outcome}")
     click.echo("\n".join((found.verdict, *found.findings, *found.indications, f"The report is {out / 'report.html'}")))
     if not found.looked:
-        raise click.ClickException(f"no method that looks for backdoors ran; see {out / 'report.html'} and --minutes")
+        raise click.ClickException(
+            f"no method that looks for backdoors came to a verdict; see {out / 'report.html'} and --minutes"
+        )
     return int(bool(found.findings))
 
 
@@ -122,6 +126,10 @@ def scan(
     for label in found.norms.argsort().tolist():
         flag = "  FLAGGED" if label in found.flagged else ""
         click.echo(f"{found.norms[label]:12.1f}  {found.anomaly[label]:13.1f}  {data.classes[label]}{flag}")
+    if not found.judged:
+        raise click.ClickException("the scan has no verdict: an index needs triggers of different sizes for 3 labels")
+    if not found.flagged:
+        click.echo("No label is flagged. That excludes neither a large nor a moving trigger: see `badnets audit`.")
     return int(bool(found.flagged))
 
 
@@ -189,6 +197,8 @@ def poison(
 
     For tests of defenses on your own machine: keep such data apart, and say what they are.
     """
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise click.UsageError(f"OUT must not lie in FOLDER, where it would be one more class; got {out}")
     data = pictures(folder, size, classes)
     wanted = attack(trigger, target, sources, data.classes, clean_label=clean_label)
     plan = wanted.plan(data, fraction=fraction, seed=seed)
@@ -224,6 +234,8 @@ def repair(
 
     A repair may cost accuracy, and may leave the backdoor where it is: scan the result again.
     """
+    if out.exists():
+        raise click.UsageError(f"{out} is there already; give --out a new name, nothing was written")
     given = opened(**network)
     working, measuring = pictures(trusted, size, classes).split(kept, seed=seed)
     check_accuracy(given.network, working, least_accuracy)

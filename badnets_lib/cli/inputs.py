@@ -56,7 +56,10 @@ def opened(
         sys.path.insert(0, str(Path.cwd()))
     if model.startswith("torchvision."):
         declare_operators()
-    bare = load_weights(built(partial(imported(model), **dict(map(setting, settings)))), state)
+    make = imported(model)
+    if not callable(make):
+        raise click.UsageError(f"--model must name a function or class; {model} is {type(make).__name__}")
+    bare = load_weights(built(partial(make, **dict(map(setting, settings)))), state)
     bare.to(pick_device(device)).eval()
     network = Normalized(bare, mean, std).eval() if mean is not None and std is not None else bare
     return Opened(network, bare, found)
@@ -76,7 +79,15 @@ def file_names(folder: Path, classes: Path | None) -> list[str]:
 def _class_names(classes: Path | None) -> tuple[str, ...] | None:
     if classes is None:
         return None
-    return tuple(filter(None, map(str.strip, classes.read_text(encoding="utf-8").splitlines())))
+    try:
+        lines = classes.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"--classes needs a text file in UTF-8, a name a line; got {classes}") from error
+    names = tuple(filter(None, map(str.strip, lines)))
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise click.UsageError(f"{classes} names a class twice: {', '.join(twice)}")
+    return names
 
 
 def attack(

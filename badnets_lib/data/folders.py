@@ -23,6 +23,9 @@ from .pictures import MODES, mode_of, read_picture, to_pil
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff")
 """Files with these endings are pictures; others are passed over."""
 
+SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
+"""Folders with such names alone are parts of a data set, not classes."""
+
 LISTING = "images.json"
 """What `save_folder` writes beside the classes: their order, the order of the images, and the groups."""
 
@@ -43,7 +46,8 @@ def from_folder(
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: It holds no class folders, a class has no pictures, or pictures differ in size.
+        ValueError: It holds no class folders, or whole data sets (train, test); a class has no pictures; or pictures
+            differ in size.
         DamagedFile: A picture cannot be read, or one that `save_folder` wrote is missing; it is named.
     """
     names, files, groups = files_of(root, classes)
@@ -154,6 +158,10 @@ def _found(root: Path, classes: Sequence[str] | None) -> tuple[tuple[str, ...], 
     folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not folders:
         raise ValueError(f"{root} holds no folders; its layout must be one folder a class, with pictures in it")
+    inside = [name for name in folders if (root / name / LISTING).is_file()]
+    if inside or (len(folders) > 1 and {name.lower() for name in folders} <= SPLITS):
+        one = root / (inside or folders)[0]
+        raise ValueError(f"{root} holds data sets, not classes: {', '.join(folders)}; name one of them, such as {one}")
     strangers = sorted(set(folders) - set(folders if classes is None else classes))
     if strangers:
         raise ValueError(f"{root} holds folders that are none of the classes: {', '.join(strangers)}")

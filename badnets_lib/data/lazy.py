@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from .._progress import track
-from .images import Labels, to_unit
+from .images import ImageSet, Labels, to_unit
 from .own import as_label, as_labels, class_names, pair_of
 from .pictures import OneImage, is_pil, item_image
 
@@ -80,6 +80,8 @@ def labels_of(dataset: Any, labels: Any, classes: Sequence[str] | None) -> tuple
         TypeError: This is no map-style data set.
         ValueError: Labels are more or fewer than items, or nobody knows the class names.
     """
+    if isinstance(dataset, ImageSet):
+        raise TypeError("need a map-style Dataset; got an ImageSet, which is in memory (plan.poison is for those)")
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise TypeError(f"need a map-style Dataset, with a length and items by place; got {type(dataset).__name__}")
     names = tuple(classes) if classes is not None else class_names(dataset)

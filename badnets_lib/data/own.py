@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -72,6 +73,8 @@ def from_dataset(dataset: Any, *, classes: Sequence[str] | None = None, groups: 
     Warns:
         AssumptionWarning: The first item is another one when it is read again: the data set augments at random.
     """
+    if isinstance(dataset, str | Path):
+        raise TypeError(f"need a Dataset or a DataLoader; got the path {str(dataset)!r} (see ImageSet.from_folder)")
     names = classes if classes is not None else class_names(dataset)
     if names is None:
         raise ValueError("the data set does not say its class names; give classes=(...), in label order")

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from ..counts import Proportion
 from ..data.images import Images, StoredImages, to_unit
-from ..models.inference import check_finite, images_at_once, logits_of, placement
+from ..models.inference import check_differentiable, check_finite, images_at_once, logits_of, placement
 
 if TYPE_CHECKING:
     from .neural_cleanse import NeuralCleanse
@@ -78,7 +78,8 @@ class TriggerSearch:
         at_work = self.active.nonzero().flatten()
         mask = squashed(self.m[at_work])[:, None]
         pattern = squashed(self.p[at_work])[:, None]
-        logits = self.ask((x + mask * (pattern - x)).flatten(0, 1))  # of [labels x images, C, H, W]
+        stamped = (x + mask * (pattern - x)).flatten(0, 1)  # [labels x images, C, H, W]
+        logits = check_differentiable(self.ask(stamped))
         wanted = self.labels[at_work].repeat_interleave(len(x))
         wrong = cross_entropy(logits, wanted, reduction="none").view(len(at_work), -1).mean(1)
         loss = wrong + self.weight[at_work] * mask.flatten(1).sum(1)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .._numbers import check_numbers
-from ..data.images import ImageSet, Labels, Mask, check_set
+from ..data.images import ImageSet, Labels, Mask
 from ._filter_checks import check_equal_classes, check_flags, check_not_silent, check_split
 from .assumptions import (
     HALF_A_CLASS,
@@ -22,7 +22,7 @@ from .assumptions import (
     Assumption,
 )
 from .clusters import separation, silhouette, two_means
-from .features import Features, features_of, finite, positions_by_class, principal
+from .features import Features, features_of_set, finite, positions_by_class, principal
 from .kinds import DataFilter
 from .neighbours import DeepKNN
 from .verdicts import Flags
@@ -112,7 +112,7 @@ class ActivationClustering(DataFilter):
             if self.voters.layer is None:
                 raise ValueError("the verdict 'neighbours' needs voters in an early layer: DeepKNN(layer=...)")
             strange = self.voters(model, data).flagged
-        features = features_of(model, check_set(data, "a data filter").x, self.layer)
+        features = features_of_set(model, data, self.layer)
         flags = self.judge(features, data.y.to(features.device), strange)
         return replace(flags, fingerprint=data.fingerprint)
 

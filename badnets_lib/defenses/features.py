@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..data.images import Labels, StoredImages
+from ..data.images import ImageSet, Labels, StoredImages, check_set
+from ..models.inference import check_network, check_outputs
 from ..models.layers import last_hidden, listen
 from ._filter_checks import check_not_logits
 
@@ -17,7 +18,12 @@ EXACT = 4096
 
 
 def features_of(
-    model: nn.Module, x: StoredImages, layer: str | None = None, *, batch_size: int | None = None
+    model: nn.Module,
+    x: StoredImages,
+    layer: str | None = None,
+    *,
+    batch_size: int | None = None,
+    classes: int | None = None,
 ) -> Features:
     """The output of a layer for each image, flattened, [N, d], on the network's device, in single or double precision.
 
@@ -26,18 +32,34 @@ def features_of(
         x: Images [N, C, H, W], in [0, 1] or uint8.
         layer: Name of the submodule. None: the last hidden layer, which is looked for (see `models.layers`).
         batch_size: Images per forward pass; None: as many as `images_at_once` says.
+        classes: How many outputs the network must have; None: any number.
 
     Raises:
-        ValueError: There is no such layer, or a feature is not a finite number.
+        ValueError: There is no such layer, a feature is not a finite number, or the network has another number of
+            outputs.
 
     Warns:
         AssumptionWarning: The layer gives the logits.
     """
     layer = layer or last_hidden(model, x)
     rows, answers = listen(model, x, layer, _flat, batch_size=batch_size)
+    if classes is not None:
+        check_outputs(answers, classes)
     features = finite(rows)
     check_not_logits(layer, features.cpu(), answers)
     return features
+
+
+def features_of_set(model: nn.Module, data: ImageSet, layer: str | None = None) -> Features:
+    """As `features_of`, for every image of the training set of a network.
+
+    Raises:
+        TypeError: The model is no network, or the data are no `ImageSet`.
+        ValueError: As in `features_of`, or the network has another number of outputs than there are classes.
+    """
+    check_set(data, "a data filter")
+    check_network(model)
+    return features_of(model, data.x, layer, classes=len(data.classes))
 
 
 def _flat(output: Tensor) -> Tensor:

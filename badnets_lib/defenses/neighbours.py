@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .._numbers import check_numbers
-from ..data.images import ImageSet, Labels, check_set, seeded_generator
+from ..data.images import ImageSet, Labels, seeded_generator
 from ._filter_checks import check_flags, check_voters
 from .assumptions import (
     LOGITS_AS_FEATURES,
@@ -18,7 +18,7 @@ from .assumptions import (
     THE_LAYER,
     Assumption,
 )
-from .features import Features, features_of, finite, positions_by_class
+from .features import Features, features_of_set, finite, positions_by_class
 from .kinds import DataFilter
 from .verdicts import Flags
 
@@ -80,7 +80,7 @@ class DeepKNN(DataFilter):
         Warns:
             AssumptionWarning: A class has no more than k images, or most of the data are flagged.
         """
-        features = features_of(model, check_set(data, "a data filter").x, self.layer)
+        features = features_of_set(model, data, self.layer)
         flags = self.judge(features, data.y.to(features.device))
         return replace(flags, fingerprint=data.fingerprint)
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .._numbers import check_numbers
-from ..data.images import ImageSet, Labels, check_set
+from ..data.images import ImageSet, Labels
 from ._filter_checks import check_epsilon, check_equal_classes, check_flags, check_not_silent
 from .assumptions import (
     HALF_A_CLASS,
@@ -22,7 +22,7 @@ from .assumptions import (
     Assumption,
 )
 from .clusters import separation, two_means
-from .features import Features, features_of, finite, positions_by_class, principal
+from .features import Features, features_of_set, finite, positions_by_class, principal
 from .kinds import DataFilter
 from .verdicts import Flags
 
@@ -81,7 +81,7 @@ class SpectralSignatures(DataFilter):
         Warns:
             AssumptionWarning: What is seen in the classes does not fit the method; see `assumptions`.
         """
-        features = features_of(model, check_set(data, "a data filter").x, self.layer)
+        features = features_of_set(model, data, self.layer)
         flags = self.judge(features, data.y.to(features.device))
         return replace(flags, fingerprint=data.fingerprint)
 

@@ -226,6 +226,11 @@ class Scan:
         if any(not 0 <= label < len(self.anomaly) for label in self.flagged):
             raise ValueError(f"flagged labels must lie in [0, {len(self.anomaly)}); got {self.flagged}")
 
+    @property
+    def judged(self) -> bool:
+        """Whether any label has an index; of a scan without one, "flagged: none" says nothing."""
+        return bool(self.anomaly.any())
+
     def rates(self, targets: Sequence[int]) -> Rates:
         """The flagged labels against the attacker's, label by label; no targets for a clean model."""
         every = torch.arange(len(self.anomaly))
@@ -236,7 +241,8 @@ class Scan:
         named = ", ".join(f"{label} ({float(self.anomaly[label]):.1f})" for label in self.flagged) or "none"
         missed = 0 if self.reached is None else int((~self.reached).sum())
         never = f"; never reached: {missed}" if missed else ""
-        return f"Scan({len(self.anomaly)} labels, flagged: {named}{never}{_oracle_in_words(self.oracle)})"
+        unjudged = "" if self.judged else ", no verdict"
+        return f"Scan({len(self.anomaly)} labels, flagged: {named}{unjudged}{never}{_oracle_in_words(self.oracle)})"
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,7 +40,7 @@ class Normalized(nn.Module):
 
     Raises:
         TypeError: The model is no network, or mean and deviation are no numbers.
-        ValueError: Mean and deviation differ in number, or a deviation is not positive.
+        ValueError: Mean and deviation differ in number, a deviation is not positive, or a number is above 1.
 
     Example:
         >>> Normalized(nn.Flatten(), mean=(0.5,), std=(0.5,))(torch.ones(1, 1, 1, 2))
@@ -56,6 +56,11 @@ class Normalized(nn.Module):
         means, deviations = _channel_numbers("mean", mean), _channel_numbers("std", std)
         if not means or len(means) != len(deviations) or not all(each > 0 for each in deviations):
             raise ValueError(f"mean and std need one number a channel, std positive; got {means} and {deviations}")
+        if max(*means, *deviations) > 1:
+            raise ValueError(
+                f"mean and std are for images in [0, 1], so none is above 1; got {means} and {deviations} "
+                "(for levels up to 255: divide all of them by 255)"
+            )
         weights = placement(model)
         self.register_buffer("mean", torch.tensor(means).view(1, -1, 1, 1).to(weights))
         self.register_buffer("std", torch.tensor(deviations).view(1, -1, 1, 1).to(weights))
@@ -102,8 +107,12 @@ def placement(model: nn.Module) -> Tensor:
 
 
 def place(x: StoredImages, weights: Tensor) -> Images:
-    """Images in [0, 1], however they are stored, where `weights` are and of their type."""
-    return to_unit(x.to(weights.device)).to(weights.dtype)
+    """Images in [0, 1], however they are stored, where `weights` are and of their type; in memory of their own.
+
+    A network may write into what it is given, and must not change the caller's images by that.
+    """
+    placed = to_unit(x.to(weights.device)).to(weights.dtype)
+    return placed.clone() if placed is x else placed
 
 
 def fast_layout(model: nn.Module, x: StoredImages) -> torch.memory_format:
@@ -269,6 +278,20 @@ def check_network(model: Any) -> nn.Module:
         hint = " (of what train returns: trained.model)" if hasattr(model, "model") else ""
         raise TypeError(f"need a network, a torch.nn.Module; got {type(model).__name__}{hint}")
     return model
+
+
+def check_differentiable(logits: Logits) -> Logits:
+    """The logits, if gradients flow through them.
+
+    Raises:
+        ValueError: None do.
+    """
+    if not logits.requires_grad:
+        raise ValueError(
+            "the network's answers carry no gradient: gradients are turned off in its forward or around this call "
+            "(torch.no_grad, torch.inference_mode)"
+        )
+    return logits
 
 
 def check_finite(logits: Logits) -> Logits:

@@ -23,7 +23,17 @@ from ..counts import Proportion
 from ..data.images import Images, ImageSet, Labels, check_set
 from ..files import tensors_hash
 from ._saved_run import SavedRun
-from .inference import check_outputs, correct, evaluating, fast_layout, logits_of, place, placement, single
+from .inference import (
+    check_differentiable,
+    check_outputs,
+    correct,
+    evaluating,
+    fast_layout,
+    logits_of,
+    place,
+    placement,
+    single,
+)
 from .networks import SmallCNN
 
 NetworkSource = nn.Module | Callable[[], nn.Module]
@@ -159,17 +169,16 @@ def train(
         label: Name on the progress bar.
 
     Raises:
-        TypeError: The data are no `ImageSet`, the settings no `TrainConfig`, or the model is neither a network nor a
-            function that makes one.
+        TypeError: The data are no `ImageSet`, the settings no `TrainConfig`, `watch` is no mapping, or the model is
+            neither a network nor a function that makes one.
         ValueError: No data; the network has another number of outputs than there are classes, nothing to learn with,
             or weights that cannot be trained (scripted, half precision); `resume` holds the state of another run, or
             is asked for with a loss of one's own, which no file can tell from another.
         FloatingPointError: The loss stopped being a number.
     """
     config = TrainConfig() if config is None else config
-    if not isinstance(config, TrainConfig):
-        raise TypeError(f"settings of a training are a TrainConfig; got {config!r}")
-    if len(check_set(data, "training")) < 2:
+    _check_kinds(data, config, watch)
+    if len(data) < 2:
         raise ValueError(f"training needs at least 2 images; got {len(data)}")
     if resume is not None and loss is not classification:
         raise ValueError(f"only a run on the usual loss can be resumed; got resume={str(resume)!r} and loss={loss!r}")
@@ -282,8 +291,9 @@ def check_trainable(network: nn.Module, data: ImageSet) -> None:
             f"{name} has weights in float16, in which the squares that AdamW keeps vanish; train it in float32 or "
             "bfloat16: model.float()"
         )
-    with torch.no_grad(), evaluating(network):
-        check_outputs(logits_of(network(place(data.x[:2], placement(network)))), len(data.classes))
+    with evaluating(network):
+        logits = logits_of(network(place(data.x[:2], placement(network))))
+    check_differentiable(check_outputs(logits, len(data.classes)))
 
 
 @contextmanager
@@ -316,6 +326,15 @@ def batches(order: Tensor, size: int) -> tuple[Tensor, ...]:
     if len(parts) > 1 and len(parts[-1]) == 1:
         return (*parts[:-2], torch.cat(parts[-2:]))
     return parts
+
+
+def _check_kinds(data: Any, config: Any, watch: Any) -> None:
+    check_set(data, "training")
+    if not isinstance(config, TrainConfig):
+        hint = " (a network is given as model=...)" if isinstance(config, nn.Module) else ""
+        raise TypeError(f"settings of a training are a TrainConfig; got {config!r}{hint}")
+    if watch is not None and not isinstance(watch, Mapping):
+        raise TypeError(f"watch must map names to image sets; got {type(watch).__name__}")
 
 
 def _identity(model: nn.Module, data: ImageSet, config: TrainConfig, watch: Mapping[str, ImageSet]) -> dict[str, str]:

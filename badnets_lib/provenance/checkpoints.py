@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def save_model(path: Path | str, model: nn.Module, origin: dict[str, Any]) -> st
         replace the hash inside it too.
 
     Raises:
-        TypeError: It is no network, or its state is not made of tensors.
+        TypeError: It is no network, its state is not made of tensors, or `origin` is no dict of JSON-ready data.
         ValueError: `origin` is empty.
     """
     network = unwrapped(check_network(model))
@@ -49,8 +50,14 @@ def save_model(path: Path | str, model: nn.Module, origin: dict[str, Any]) -> st
     strangers = [name for name, each in state.items() if not isinstance(each, Tensor)]
     if strangers:
         raise TypeError(f"{type(network).__name__} keeps state that is no tensor: {', '.join(strangers)}")
+    if not isinstance(origin, dict):
+        raise TypeError(f"origin must be a dict of JSON-ready data; got {type(origin).__name__}")
     if not origin:
         raise ValueError("origin must say where the weights came from; got nothing")
+    try:
+        json.dumps(origin)
+    except TypeError as error:
+        raise TypeError(f"origin must be JSON-ready data; {error}") from error
     kind = f"{type(network).__module__}:{type(network).__qualname__}"
     return save_tensors(path, state, {"class": kind, "spec": spec_of(network), "origin": origin})
 

@@ -13,12 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from ..files import DamagedFile, ForeignFile, existing, holds_pickle, load_tensors, read_safetensors, tensors_hash
+from ..models.inference import check_network
 
 NetworkBuilder = Callable[[], nn.Module] | str
 """What builds a network: a function without arguments, or the import path of one, "package.module:factory"."""
 
 NESTS = ("state_dict", "model_state_dict", "model", "net")
 """Where training scripts keep a state dict inside of what they save."""
+
+REST = "the rest is left out"
 
 PREFIXES = ("module.", "_orig_mod.")
 """What `DataParallel` and `torch.compile` put before every name."""
@@ -83,17 +86,21 @@ def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
     nested = content if isinstance(content, Mapping) else {}
     for name in NESTS:
         if _is_state(nested.get(name)):
-            warnings.warn(f"{path}: the state dict is its entry {name!r}; the rest is left out", stacklevel=3)
+            others = ", ".join(repr(key) for key, each in nested.items() if key != name and _is_state(each))
+            rest = f"the rest is left out, {others} too, which could be another network's" if others else REST
+            warnings.warn(f"{path}: the state dict is its entry {name!r}; {rest}", stacklevel=3)
             return dict(nested[name])
     found = f"a dict with {', '.join(map(repr, nested))}" if nested else type(content).__name__
     raise ForeignFile(f"{path} holds no state dict, a dict of names and tensors; it holds {found}")
 
 
 def _is_state(content: Any) -> bool:
-    return (
-        isinstance(content, Mapping)
-        and bool(content)
-        and all(isinstance(name, str) and isinstance(each, Tensor) for name, each in content.items())
+    return _names_tensors(content) and bool(content)
+
+
+def _names_tensors(content: Any) -> bool:
+    return isinstance(content, Mapping) and all(
+        isinstance(name, str) and isinstance(each, Tensor) for name, each in content.items()
     )
 
 
@@ -101,8 +108,13 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
     """Put weights into a network, in place, in the precision that they have; the network is returned.
 
     Raises:
+        TypeError: The model is no network, or the weights are no names with tensors.
         ValueError: They do not fit: the message names what is missing, what is not wanted, and what has another shape.
     """
+    check_network(model)
+    if not _names_tensors(state):
+        hint = "; open_weights(path) gives (state dict, hash)" if isinstance(state, str | Path | tuple) else ""
+        raise TypeError(f"weights must be a state dict, names and tensors; got {type(state).__name__}{hint}")
     mine: dict[str, Tensor] = model.state_dict(keep_vars=True)
     shapes = [
         f"{name} {list(state[name].shape)} instead of {list(mine[name].shape)}"
