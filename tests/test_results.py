@@ -102,7 +102,7 @@ def test_a_spread_stays_within_the_possible():
     assert r.spread([1.0, 1.0, 1.0]) == (1.0, 1.0, 1.0)
     mean, low, high = r.spread([0.0, 1.0, 1.0])
     assert (low, high) == (0.0, 1.0) and mean == pytest.approx(2 / 3)
-    with pytest.raises(ValueError, match="at least 2 shares; got 1"):
+    with pytest.raises(ValueError, match="at least 2 rates; got 1"):
         r.spread([0.5])
 
 
