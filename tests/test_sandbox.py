@@ -192,7 +192,7 @@ def test_no_exception_of_theirs_is_one_of_ours(box, raising):
 
 
 def test_a_missing_function_is_told_with_what_could_not_be_read(box):
-    with pytest.raises(NameError, match=r"there is no function f; a cell could not be read: .*line 1"):
+    with pytest.raises(NameError, match=r"there is no function f; a cell could not be read by Python .*: .*line 1"):
         ask(box, "def f(:")
 
 

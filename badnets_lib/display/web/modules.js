@@ -2,6 +2,9 @@
 // only: ES modules, fetch and worker files fail on a page opened from a folder, and in the output of a notebook.
 "use strict";
 
+// An element with the id "badnets", such as a heading, also answers to that name until something is assigned to it.
+if (!globalThis.badnets?.define) globalThis.badnets = undefined;
+
 globalThis.badnets ??= (() => {
   const here = /** @type {HTMLScriptElement | null} */ (document.currentScript)?.src;
   const base = here ? new URL(".", here).href : ""; // in a notebook nothing is loaded: its output holds all it needs
