@@ -199,8 +199,24 @@ def test_spectral_scores_are_those_of_a_whole_decomposition(shape):
     found, weight = outlying(features)
     assert np.allclose(found.square().numpy(), (centred @ right[0]) ** 2, rtol=1e-4, atol=1e-5)
     assert weight == pytest.approx(sizes[0] ** 2 / (sizes**2).sum())
+    whole, _ = outlying(features, centred=False)
+    assert np.allclose(np.abs(whole.numpy()), np.abs(features.double().numpy() @ right[0]), rtol=1e-4, atol=1e-5)
     projections, _ = principal(features, 5)
     assert np.allclose(projections.abs().numpy(), np.abs(centred @ right[:5].T), atol=1e-6)
+
+
+def test_poison_that_is_half_of_a_class_is_ranked_only_without_centring():
+    """Both halves lie equally far from the mean of the class, and unequally far from zero."""
+    source = torch.Generator().manual_seed(0)
+    features = torch.randn(200, 8, generator=source)
+    features[:100] += 6.0
+    y, truth = torch.zeros(200, dtype=torch.long), torch.arange(200) < 100
+    features = torch.cat([features, torch.randn(200, 8, generator=source)])
+    y = torch.cat([y, torch.ones(200, dtype=torch.long)])
+    for centred, caught in ((True, (25, 75)), (False, (100, 100))):
+        scores = SpectralSignatures(epsilon=0.1, centred=centred).judge(features, y).scores[:200]
+        top = scores.argsort(descending=True)[:100]
+        assert caught[0] <= int(truth[top].sum()) <= caught[1]
 
 
 def test_separation_of_known_heaps():

@@ -30,6 +30,7 @@ from badnets_lib.defenses import (
     FilterAndRetrain,
     Flags,
     Holding,
+    IsolateAndUnlearn,
 )
 from badnets_lib.defenses.adversarial_unlearning import AdversarialUnlearning
 from badnets_lib.defenses.channels import Channels, is_silenced
@@ -339,7 +340,12 @@ class Probabilities(nn.Module):
 def test_a_softmax_at_the_end_is_noticed():
     for removal in (TUNING, Unlearning(PATCH, tuning=TUNING)):
         assert "probabilities-instead-of-logits" in warned(removal, Probabilities(), holding_for(Probabilities(), 16))
-    for training in (CutMix(network=Probabilities), AntiBackdoor(0.1, early=1, unlearn=1, network=Probabilities)):
+    soft = {"network": Probabilities}
+    isolating = (
+        IsolateAndUnlearn(0.1, early=1, unlearn=1, **soft),
+        AntiBackdoor(0.1, early=1, further=1, unlearn=1, **soft),
+    )
+    for training in (CutMix(**soft), *isolating):
         with pytest.warns(AssumptionWarning, match="probabilities, not logits"):
             training(images(), CONFIG)
 
@@ -378,7 +384,8 @@ def test_a_robust_training_trains_the_network_it_is_given(name):
     data = images()
     make = NETWORKS[name]
     trainings = [
-        AntiBackdoor(0.1, early=1, unlearn=1, network=make),
+        IsolateAndUnlearn(0.1, early=1, unlearn=1, network=make),
+        AntiBackdoor(0.1, early=1, further=1, unlearn=1, network=make),
         CutMix(network=make),
         FilterAndRetrain(nothing_suspicious, network=make),
     ]

@@ -99,7 +99,7 @@ def test_removals_start_from_the_same_network(few, monkeypatch):
     chosen = {name: removal.REMOVALS[name] for name in ("fine-tuning, gentle", "pruning alone")}
     monkeypatch.setattr(removal, "REMOVALS", chosen)
     row = removal.removed(attack="patch", fraction=0.1, trusted=50, seed=0)
-    assert set(row["removals"]) == {*chosen, removal.KNOWN}
+    assert set(row["removals"]) == {*chosen, removal.ANEW, removal.KNOWN}
     assert all(told["clean"][1] == len(few) for told in row["removals"].values())
 
 
@@ -112,12 +112,23 @@ def test_two_backdoors_are_told_apart(few, monkeypatch):
 
 
 def test_resistant_trainings_are_told_beside_the_plain_one(few):
-    rows = resistance.resisted(attack="patch", fraction=0.05, seed=0, others=False)["trainings"]
-    assert set(rows) == {"plain", "anti-backdoor", "CutMix"} and rows["anti-backdoor"]["isolated"][1] == 7
+    rows = resistance.resisted(attack="patch", fraction=0.05, seed=0)["trainings"]
+    assert set(rows) == {"plain", *resistance.ISOLATING, "before the unlearning", resistance.ORACLE, "CutMix"}
+    assert rows["isolate and unlearn"]["isolated"][1] == 7
+    assert rows["before the unlearning"]["late"][1] == pytest.approx(350, abs=5)
+
+
+def test_the_published_training_is_told_after_each_stage(few, monkeypatch):
+    short = resistance.AntiBackdoor(early=1, further=1, unlearn=1)
+    monkeypatch.setattr(resistance, "AntiBackdoor", lambda: short)
+    rows = resistance.as_published(attack="patch", fraction=0.05, seed=0)["trainings"]
+    name = resistance.PUBLISHED
+    assert set(rows) == {name, f"{name}, early", f"{name}, before the unlearning", "plain, as long"}
+    assert rows[name]["isolated"][1] == 7
 
 
 def test_the_board_tells_every_defense_in_three_dimensions(few, monkeypatch):
-    kept = ("Activation Clustering", "CutMix", "Neural Cleanse", "STRIP", "fine-tuning")
+    kept = ("Activation Clustering", "CutMix", "Neural Cleanse", "STRIP", "fine-tuning", "no defense")
     monkeypatch.setattr(scoreboard, "KINDS", {name: scoreboard.KINDS[name] for name in kept})
     monkeypatch.setattr(scoreboard, "Strip", lambda: STRIP(overlays=10))
     monkeypatch.setattr(scoreboard, "INPUTS", 40)
@@ -125,7 +136,8 @@ def test_the_board_tells_every_defense_in_three_dimensions(few, monkeypatch):
         row = scoreboard.every_defense(attack=attack, fraction=0.1, seed=0)["defenses"]
         assert list(row) == list(kept)
         for name, told in row.items():
-            assert {"clean", "success", "false_target", "took"} <= set(told)
+            assert {"clean", "success", "false_target", "recovered", "took"} <= set(told)
+            assert told["recovered"][1] == told["success"][1]
             assert ("alarms" in told) == (scoreboard.KINDS[name] in ("data filter", "model scan", "input filter"))
             counts = [Proportion(*value) for value in told.values() if isinstance(value, list)]
             assert all(count.trials for count in counts)
@@ -140,3 +152,12 @@ def test_an_input_that_is_refused_does_no_good_and_no_harm(few, monkeypatch):
     monkeypatch.setattr(scoreboard, "Strip", lambda: STRIP(overlays=10, false_rejection=1 - 1e-9))
     row = scoreboard.screen(met("patch"))
     assert row["clean"][0] == row["success"][0] == 0 and row["alarms"][0] == row["alarms"][1]
+
+
+def test_no_defense_changes_nothing_and_a_new_network_saw_no_trigger(few):
+    case = met("patch", fraction=0.2)
+    nothing = scoreboard.scored(case, case.model)
+    assert nothing["success"] == case.score().pairs()["success"]
+    assert nothing["recovered"][0] + nothing["success"][0] <= nothing["recovered"][1]
+    anew = scoreboard.scored(case, case.anew(0))
+    assert anew["success"][0] < 0.5 * anew["success"][1]

@@ -222,3 +222,9 @@ def test_any_network_is_scored_as_its_answers_are(name):
     assert card.clean.hits == int((clean == test.y).sum())
     assert card.success == Proportion(int((stamped[victims] == 1).sum()), 9)
     assert card.false_target == Proportion(int((clean[victims] == 1).sum()), 9)
+
+
+def test_recovered_victims_are_those_of_the_attack_with_their_true_labels(tiny):
+    attack = Attack(Patch(2), Goal.source_specific({1: 0}, 3))
+    on, recovered = attack.on(tiny), attack.recovered(tiny)
+    assert torch.equal(on.x, recovered.x) and set(recovered.y.tolist()) == {1} and set(on.y.tolist()) == {0}

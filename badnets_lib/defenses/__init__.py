@@ -25,6 +25,7 @@ from .channels import Channels as Channels
 from .filtering import FilterAndRetrain as FilterAndRetrain
 from .fine_pruning import FinePruning as FinePruning
 from .fine_tuning import FineTuning as FineTuning
+from .isolate_and_unlearn import IsolateAndUnlearn as IsolateAndUnlearn
 from .kinds import (
     DataFilter as DataFilter,
     Defense as Defense,
@@ -53,6 +54,6 @@ DATA_FILTERS: tuple[type[DataFilter], ...] = (ActivationClustering, SpectralSign
 MODEL_SCANS: tuple[type[ModelScan], ...] = (NeuralCleanse,)
 INPUT_FILTERS: tuple[type[InputFilter], ...] = (Strip,)
 REMOVALS: tuple[type[Removal], ...] = (FineTuning, FinePruning, Unlearning, AdversarialUnlearning)
-ROBUST_TRAININGS: tuple[type[RobustTraining], ...] = (FilterAndRetrain, AntiBackdoor, CutMix)
+ROBUST_TRAININGS: tuple[type[RobustTraining], ...] = (FilterAndRetrain, AntiBackdoor, IsolateAndUnlearn, CutMix)
 ALL: tuple[type[Defense], ...] = (*DATA_FILTERS, *MODEL_SCANS, *INPUT_FILTERS, *REMOVALS, *ROBUST_TRAININGS)
 """Every defense by kind; a new one is added here, and the contract suite runs over it."""

@@ -40,6 +40,9 @@ NetworkSource = nn.Module | Callable[[], nn.Module]
 Loss = Callable[[nn.Module, Images, Labels], Tensor]
 """From a network in training mode and a batch to the number that is minimised."""
 
+MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+"""From the weights that learn to what changes them."""
+
 
 def pick_device(name: str = "auto") -> torch.device:
     """The device to compute on: "auto" takes a CUDA GPU if there is one, else the CPU.
@@ -148,6 +151,7 @@ def train(
     loss: Loss = classification,
     watch: Mapping[str, ImageSet] | None = None,
     resume: Path | str | None = None,
+    optimizer: MakeOptimizer | None = None,
     label: str = "training",
 ) -> Trained:
     """Fit a network with AdamW, a one-cycle schedule and, unless told otherwise, cross-entropy.
@@ -166,6 +170,8 @@ def train(
             to follow the attack success rate.
         resume: File in which the run is kept after every epoch. A run that was interrupted goes on
             from it to the same result; a finished one is returned at once.
+        optimizer: A function that makes another optimizer, for a published recipe; its learning rate stays as it is
+            made, and the config's `lr` and `weight_decay` are without effect.
         label: Name on the progress bar.
 
     Raises:
@@ -173,7 +179,7 @@ def train(
             neither a network nor a function that makes one.
         ValueError: No data; the network has another number of outputs than there are classes, nothing to learn with,
             or weights that cannot be trained (scripted, half precision); `resume` holds the state of another run, or
-            is asked for with a loss of one's own, which no file can tell from another.
+            is asked for with a loss or an optimizer of one's own, which no file can tell from another.
         FloatingPointError: The loss stopped being a number.
     """
     config = TrainConfig() if config is None else config
@@ -182,6 +188,10 @@ def train(
         raise ValueError(f"training needs at least 2 images; got {len(data)}")
     if resume is not None and loss is not classification:
         raise ValueError(f"only a run on the usual loss can be resumed; got resume={str(resume)!r} and loss={loss!r}")
+    if resume is not None and optimizer is not None:
+        raise ValueError(
+            f"only a run with the usual optimizer can be resumed; got resume={str(resume)!r} and {optimizer!r}"
+        )
     started = time.perf_counter()
     device = pick_device(config.device)
     with seeded(config.seed, device):
@@ -198,7 +208,10 @@ def train(
             return loss(network, images, y[batch])
 
         history = saved.history(Epoch.from_row) if saved else []
-        for mean in run_epochs(network, len(data), batch_loss, config, device=device, saved=saved, label=label):
+        learner = run_epochs(
+            network, len(data), batch_loss, config, device=device, saved=saved, optimizer=optimizer, label=label
+        )
+        for mean in learner:
             history.append(Epoch(mean, {name: correct(network, images) for name, images in (watch or {}).items()}))
             if saved:
                 saved.keep([asdict(epoch) for epoch in history])
@@ -214,6 +227,7 @@ def run_epochs(
     *,
     device: torch.device,
     saved: SavedRun | None = None,
+    optimizer: MakeOptimizer | None = None,
     label: str = "training",
 ) -> Iterator[float]:
     """The training loop: every network of this library that is trained is trained here.
@@ -225,6 +239,7 @@ def run_epochs(
         config: Epochs, batch size, learning rate, weight decay, seed.
         device: Where the positions of a batch are wanted.
         saved: An earlier run to go on from, if there is one.
+        optimizer: Makes what changes the weights, at a rate that stays; None: AdamW under a one-cycle schedule.
         label: Name on the progress bar.
 
     Yields:
@@ -235,23 +250,36 @@ def run_epochs(
     """
     steps = len(batches(torch.arange(count), config.batch_size)) * config.epochs
     learning = [weight for weight in network.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(learning, lr=config.lr, weight_decay=config.weight_decay, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps)
-    done = saved.restore(network, optimizer, schedule) if saved else 0
+    changes, schedule = _recipe(learning, config, steps) if optimizer is None else _steady(optimizer(learning))
+    done = saved.restore(network, changes, schedule) if saved else 0
     for epoch in track(range(done, config.epochs), label):
         network.train()
         total = torch.zeros((), device=device)
         for batch in batches(epoch_order(config.seed, epoch, count, device), config.batch_size):
             value = loss(batch)
-            optimizer.zero_grad()
+            changes.zero_grad()
             value.backward()
-            optimizer.step()
+            changes.step()
             schedule.step()
             total += value.detach() * len(batch)
         mean = float(total) / count
         if not math.isfinite(mean):
             raise FloatingPointError(f"the loss became {mean} in epoch {epoch + 1}; lower lr")
         yield mean
+
+
+Recipe = tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]
+
+
+def _recipe(learning: list[nn.Parameter], config: TrainConfig, steps: int) -> Recipe:
+    """The book's: AdamW under a one-cycle schedule."""
+    changes = torch.optim.AdamW(learning, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    return changes, torch.optim.lr_scheduler.OneCycleLR(changes, config.lr, total_steps=steps)
+
+
+def _steady(changes: torch.optim.Optimizer) -> Recipe:
+    """Another optimizer, whose learning rate stays."""
+    return changes, torch.optim.lr_scheduler.ConstantLR(changes, factor=1.0)
 
 
 def starting_network(model: NetworkSource | None, data: ImageSet) -> nn.Module:

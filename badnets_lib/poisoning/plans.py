@@ -107,6 +107,18 @@ class Attack:
         """
         return self._wanted(test, ~self._carries(test) if self.selective else self._carries(test))
 
+    def recovered(self, test: ImageSet) -> ImageSet:
+        """Triggered victims of a test set, as in `on`, but labelled with what they truly show.
+
+        Accuracy on the result is what BackdoorBench calls robust accuracy, R-Acc: a network that has forgotten a
+        trigger should not only disobey it but read the image under it.
+
+        Raises:
+            ValueError: As in `on`.
+        """
+        victims = self.goal.victims(test.y) & self._carries(test)
+        return replace(self.on(test), y=test.y[victims])
+
     def untouched(self, test: ImageSet) -> ImageSet:
         """The images on which clean accuracy is counted: all, or of a trigger that selects, those it passes over.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from ...data import load
@@ -15,6 +16,7 @@ from ..sweeps import Sweep, grid
 from .cases import prepare
 from .families import GOAL, PATCH
 
+ANEW = "a new network from the trusted images"
 KNOWN = "unlearning, trigger known"
 REMOVALS: dict[str, Removal] = {
     **{f"fine-tuning, {name}": method for name, method in STRENGTHS.items()},
@@ -30,11 +32,13 @@ def removed(*, attack: str, fraction: float, trusted: int, seed: int) -> dict[st
     """Train one network and hand it to every removal.
 
     Returns:
-        The scorecard's counts before, and "removals": for each the counts after, and seconds.
+        The scorecard's counts before, and "removals": for each the counts after, and seconds; among them the baseline of a new network.
     """
     case = prepare(attack, fraction, seed, trusted)
     methods = REMOVALS | {KNOWN: Unlearning(trigger=case.attack.trigger)}
-    rows = {}
+    started = time.perf_counter()
+    anew = case.anew(seed)
+    rows: dict[str, Any] = {ANEW: case.score(anew).pairs() | {"took": round(time.perf_counter() - started, 2)}}
     for name, method in methods.items():
         repair = method(case.model, case.holding)
         rows[name] = case.score(repair.model).pairs() | {"took": round(repair.seconds, 2)}
