@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from ._warnings import AssumptionWarning as AssumptionWarning
-from .counts import Difference as Difference, Proportion as Proportion
+from .counts import Difference as Difference, Proportion as Proportion, Seeds as Seeds
 from .data import DataUnavailable as DataUnavailable, ImageSet as ImageSet, load as load
 from .evaluation.reports import Report as Report
 from .evaluation.scores import (

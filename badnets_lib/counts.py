@@ -83,6 +83,79 @@ class Proportion:
         return f"{self.value:.1%} [{low:.1%}, {high:.1%}] ({self.hits}/{self.trials})"
 
 
+ENOUGH = 5
+"""From so many seeds on, an interval over them is shown."""
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """One measurement repeated with several seeds: every seed is shown, and an interval only from five on.
+
+    Wilson's interval of a `Proportion` is about one network and one test set. It says nothing about the next network,
+    which this does. Counts of several seeds are never added up for it: networks differ more than test images do.
+
+    Args:
+        rates: One rate in [0, 1] per seed, in their order; counts are taken too.
+
+    Raises:
+        ValueError: There is no rate, or one lies outside [0, 1].
+
+    Example:
+        >>> print(Seeds((0.33, 0.75, 0.34)))
+        47.3% (seeds 33.0, 75.0, 34.0)
+        >>> print(Seeds((0.33, 0.75, 0.34, 0.41, 0.5)))
+        46.6% [25.1%, 68.1%] (seeds 33.0, 75.0, 34.0, 41.0, 50.0)
+    """
+
+    rates: tuple[float, ...]
+
+    def __init__(self, rates: Iterable[float | Proportion]) -> None:
+        values = tuple(rate.value if isinstance(rate, Proportion) else float(rate) for rate in rates)
+        object.__setattr__(self, "rates", values)
+        if not values:
+            raise ValueError("need the rate of at least one seed; got none")
+        strange = [value for value in values if not 0 <= value <= 1]
+        if strange:
+            raise ValueError(f"rates must lie in [0, 1]; got {strange[0]}")
+
+    @property
+    def mean(self) -> float:
+        """The mean of the seeds."""
+        return sum(self.rates) / len(self.rates)
+
+    @property
+    def lowest(self) -> float:
+        """The lowest seed."""
+        return min(self.rates)
+
+    @property
+    def highest(self) -> float:
+        """The highest seed."""
+        return max(self.rates)
+
+    def interval(self, confidence: float = 0.95) -> tuple[float, float] | None:
+        """Student's t interval of the mean over further seeds, kept in [0, 1]; None of fewer than five seeds."""
+        if not 0 < confidence < 1:
+            raise ValueError(f"confidence must lie strictly between 0 and 1; got {confidence}")
+        if len(self.rates) < ENOUGH:
+            return None
+        from scipy import stats
+
+        size = len(self.rates)
+        variance = sum((rate - self.mean) ** 2 for rate in self.rates) / (size - 1)
+        half = float(stats.t.ppf((1 + confidence) / 2, size - 1)) * math.sqrt(variance / size)
+        return max(0.0, self.mean - half), min(1.0, self.mean + half)
+
+    def each(self, digits: int = 1) -> str:
+        """Every seed, in percent without the sign."""
+        return ", ".join(f"{100 * rate:.{digits}f}" for rate in self.rates)
+
+    def __str__(self) -> str:
+        found = self.interval()
+        span = f" [{found[0]:.1%}, {found[1]:.1%}]" if found else ""
+        return f"{self.mean:.1%}{span} (seeds {self.each()})"
+
+
 @dataclass(frozen=True)
 class Difference:
     """`first` minus `second`, in points of [0, 1], with an interval.

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
+from scipy import stats
 
-from badnets_lib import Difference, Proportion
+from badnets_lib import Difference, Proportion, Seeds
 
 
 @st.composite
@@ -104,3 +105,30 @@ def test_an_impossible_confidence_is_refused(confidence):
         Proportion(1, 2).interval(confidence)
     with pytest.raises(ValueError, match="strictly between 0 and 1"):
         Difference(Proportion(1, 2), Proportion(1, 2)).interval(confidence)
+
+
+# ---- seeds ----
+
+
+def test_every_seed_is_shown_and_an_interval_only_from_five_on():
+    assert str(Seeds([Proportion(1, 4), Proportion(3, 4)])) == "50.0% (seeds 25.0, 75.0)"
+    assert Seeds((0.1, 0.2, 0.3, 0.4)).interval() is None
+    five = Seeds((0.33, 0.75, 0.34, 0.41, 0.5))
+    low, high = five.interval()
+    expected = stats.t.interval(0.95, 4, five.mean, stats.sem(five.rates))
+    assert (low, high) == pytest.approx(expected)
+    assert str(five) == f"46.6% [{low:.1%}, {high:.1%}] (seeds 33.0, 75.0, 34.0, 41.0, 50.0)"
+    assert (five.lowest, five.highest) == (0.33, 0.75)
+
+
+@given(st.lists(st.floats(0, 1), min_size=5, max_size=12))
+def test_the_interval_over_seeds_holds_the_mean_and_stays_in_range(rates):
+    seeds = Seeds(rates)
+    low, high = seeds.interval()
+    assert 0 <= low <= seeds.mean + 1e-12 and seeds.mean - 1e-12 <= high <= 1
+
+
+@pytest.mark.parametrize(("rates", "message"), [((), "at least one seed"), ((0.2, 1.2), r"\[0, 1\]; got 1.2")])
+def test_rates_that_are_none_are_refused(rates, message):
+    with pytest.raises(ValueError, match=message):
+        Seeds(rates)

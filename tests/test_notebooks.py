@@ -57,6 +57,32 @@ def test_no_errors_no_warnings_and_no_paths_of_one_machine_are_stored() -> None:
     assert {path.name: found for path in CHAPTERS for cell in code_cells(path) if (found := noise(cell))} == {}
 
 
+NUMBER = r"([+-]?\d+(?:\.\d+)?)"
+WITH_INTERVAL = re.compile(rf"{NUMBER}(?:%| points) \[{NUMBER}%?,\s{NUMBER}%?\]")
+
+
+def printed(cell: dict[str, Any]) -> str:
+    """All text that a stored cell shows."""
+    texts = [output.get("text", "") for output in cell["outputs"]]
+    texts += [text for output in cell["outputs"] for kind, text in output.get("data", {}).items() if "text" in kind]
+    return "\n".join("".join(text) for text in texts)
+
+
+def outside(text: str) -> list[str]:
+    """Values that do not lie in the interval printed behind them; both are rounded, to a point at worst."""
+    found = []
+    for match in WITH_INTERVAL.finditer(text):
+        value, low, high = (float(number) for number in match.groups())
+        if not low - 0.5 <= value <= high + 0.5:
+            found.append(match.group(0))
+    return found
+
+
+def test_no_page_prints_a_value_outside_its_own_interval() -> None:
+    assert outside("40.0% [41.0%, 60.0%]") and not outside("50% [41%, 60%], -1.0 points [-2.0, +0.5]")
+    assert {path.name: wrong for path in CHAPTERS for c in code_cells(path) if (wrong := outside(printed(c)))} == {}
+
+
 def test_every_figure_has_alternative_text() -> None:
     bare = [
         (path.name, "".join(cell["source"]))

@@ -32,7 +32,8 @@ def removed(*, attack: str, fraction: float, trusted: int, seed: int) -> dict[st
     """Train one network and hand it to every removal.
 
     Returns:
-        The scorecard's counts before, and "removals": for each the counts after, and seconds; among them the baseline of a new network.
+        The scorecard's counts before, and "removals": for each the counts after, and seconds; the first is the
+        baseline, a new network.
     """
     case = prepare(attack, fraction, seed, trusted)
     methods = REMOVALS | {KNOWN: Unlearning(trigger=case.attack.trigger)}

@@ -8,7 +8,7 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from ...counts import Proportion
+from ...counts import Proportion, Seeds
 from ._origin import Origin
 
 
@@ -96,6 +96,10 @@ class Results:
     def count(self, measure: str) -> Proportion:
         """All rows' counts added up. Its interval treats all trials as independent: see `spread`."""
         return reduce(add, self.counts(measure))
+
+    def seeds(self, measure: str) -> Seeds:
+        """A rate over the rows, one row a seed: how it is shown, every seed and from five on an interval."""
+        return Seeds(self.counts(measure))
 
     def spread(self, measure: str, confidence: float = 0.95) -> tuple[float, float, float]:
         """(mean, low, high) of a rate over the rows, one row a seed: Student's interval, kept in [0, 1].
