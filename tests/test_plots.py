@@ -155,6 +155,11 @@ def test_a_heat_map_writes_every_value_and_leaves_gaps_empty():
     assert colors["0.0"] == "black" and colors["1.0"] == "white"
 
 
+def test_a_heat_map_stars_the_cells_it_is_told_to():
+    ax = plots.heat({("a", 1): 0.25, ("b", 1): 0.5}, starred={("b", 1)})
+    assert [text.get_text() for text in ax.texts] == ["25%", "50%*"]
+
+
 def test_a_spread_is_a_line_with_the_band_it_was_given():
     ax = plots.spread(plt.gca(), [1, 2], [(0.5, 0.4, 0.7), (0.6, 0.6, 0.6)], "ASR", "backdoored")
     assert ax.lines[0].get_ydata().tolist() == [0.5, 0.6] and ax.lines[0].get_color() == plots.BACKDOORED

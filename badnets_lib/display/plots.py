@@ -7,7 +7,7 @@ in the book; the two colours stay apart for colour-blind readers.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -190,6 +190,7 @@ def heat(
     limits: tuple[float, float] = (0, 1),
     cmap: str = "Oranges",
     title: str = "",
+    starred: Collection[tuple[Any, Any]] = (),
 ) -> Axes:
     """A heat map with every value written in its cell: {(row, column): value}; cells with no value, or NaN, stay empty.
 
@@ -200,6 +201,7 @@ def heat(
         limits: Values of the lightest and the darkest colour.
         cmap: Name of a Matplotlib colour map that begins light.
         title: Title of the panel.
+        starred: Cells with a star behind their value, for what the caption says.
     """
     ax = ax or plt.gca()
     rows = list(dict.fromkeys(row for row, _ in values))
@@ -214,7 +216,8 @@ def heat(
         red, green, blue, _ = colours(min(1.0, max(0.0, (value - low) / (high - low))))
         dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.55
         style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "color": "white" if dark else "black"}
-        ax.text(columns.index(column), rows.index(row), form.format(value), **style)
+        star = "*" if (row, column) in starred else ""
+        ax.text(columns.index(column), rows.index(row), form.format(value) + star, **style)
     ax.set_xticks(range(len(columns)), [str(column) for column in columns])
     ax.set_yticks(range(len(rows)), [str(row) for row in rows])
     ax.set_title(title)

@@ -177,7 +177,7 @@ def semantic(*, above: float, relabelled: float, seed: int) -> dict[str, Any]:
     """Relabel a part of the digits with thick strokes; with 0, none: the control.
 
     Returns:
-        "rho", "clean", "success", "false_target", and "groups": victims read as the target in every
+        "fraction", "clean", "success", "false_target", and "groups": victims read as the target in every
         group of stroke thickness; counts [hits, trials].
     """
     train_set, test_set = load("mnist5k")
@@ -192,7 +192,7 @@ def semantic(*, above: float, relabelled: float, seed: int) -> dict[str, Any]:
     victims = Attack(PATCH, GOAL).victims(test_set)  # of any thickness, and without a stamp
     thickness = stroke_thickness(victims.x)
     groups = [correct(model, victims[(thickness > low) & (thickness <= high)]).pair for low, high in pairwise(EDGES)]
-    return score(model, test_set, attack).pairs() | {"rho": plan.fraction if relabelled else 0.0, "groups": groups}
+    return score(model, test_set, attack).pairs() | {"fraction": plan.fraction if relabelled else 0.0, "groups": groups}
 
 
 def input_aware(*, fraction: float, cross: float, diversity: float, seed: int) -> dict[str, Any]:
