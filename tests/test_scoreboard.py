@@ -123,7 +123,8 @@ def test_the_published_training_is_told_after_each_stage(few, monkeypatch):
     monkeypatch.setattr(resistance, "AntiBackdoor", lambda: short)
     rows = resistance.as_published(attack="patch", fraction=0.05, seed=0)["trainings"]
     name = resistance.PUBLISHED
-    assert set(rows) == {name, f"{name}, early", f"{name}, before the unlearning", "plain, as long"}
+    stages = {f"{name}, early", f"{name}, before the unlearning", f"{name}, 40 steps", f"{name}, 160 steps"}
+    assert set(rows) == {name, *stages, "plain, as long"}
     assert rows[name]["isolated"][1] == 7
 
 
