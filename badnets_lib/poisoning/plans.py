@@ -33,7 +33,7 @@ from ..data.own import as_labels, pair_of
 from ..data.pictures import OneImage, item_image
 from ..files import write_atomically
 from ..triggers import Selective, Trigger, stamp
-from ..triggers.base import check_repeats, stamped_once
+from ..triggers.base import TOGETHER, check_repeats, stamped_once
 from .goals import Goal
 
 Sampling = Literal["uniform", "per-class"]
@@ -315,10 +315,10 @@ class PoisonPlan:
         labels = self.poisoned_labels(train.y[touched])
         if self.added:
             groups = None if train.groups is None else torch.cat([train.groups, train.groups[touched]])
-            return replace(train, x=torch.cat([train.x, stamped]), y=torch.cat([train.y, labels]), groups=groups)
+            return train.of_checked(torch.cat([train.x, stamped]), torch.cat([train.y, labels]), groups)
         y = train.y.clone()
         y[touched] = labels
-        return replace(train, x=with_images(train.x, touched, stamped), y=y)
+        return train.of_checked(with_images(train.x, touched, stamped), y, train.groups)
 
     def wrap(
         self,
@@ -394,6 +394,7 @@ class PoisonPlan:
                 f"the plan was drawn for {self.size} images with labels {self.labels}; "
                 f"this set has {len(train)} with labels {train.label_fingerprint}"
             )
+        self.attack.goal.check_classes(len(train.classes))
 
     def to_json(self) -> str:
         """The plan as text: attack (trigger and goal), index list, fingerprints, seed, sampling rule.
@@ -468,7 +469,7 @@ def _interleave(order: Tensor, labels: Labels) -> Tensor:
 
 def _unchanged(before: StoredImages, after: StoredImages) -> int:
     """How many images are the same in both."""
-    parts = zip(torch.split(before, CHUNK), torch.split(after, CHUNK), strict=True)
+    parts = zip(torch.split(before, TOGETHER), torch.split(after, TOGETHER), strict=True)
     return sum(int(((one - other).flatten(1).any(1) == 0).sum()) for one, other in parts)
 
 
