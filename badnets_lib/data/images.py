@@ -7,7 +7,7 @@ computed from them. A set may also *keep* them as uint8, a quarter of the memory
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import index
 from pathlib import Path
@@ -87,18 +87,24 @@ def stored_like(x: Images, stored: Tensor) -> StoredImages:
     return (x * 255).round_().to(torch.int16).to(torch.uint8)  # straight from float it takes three times as long
 
 
-def with_images(x: StoredImages, places: Integer[Tensor, " k"], others: Tensor) -> StoredImages:
-    """A copy of images in which those at some places are others.
+def with_images(x: StoredImages, altered: Iterable[tuple[Tensor, Tensor]]) -> StoredImages:
+    """A copy of images in which some are others.
 
     For large sets the memory comes from numpy, which asks the system for large pages as torch does not: filling it
     takes a third of the time.
+
+    Args:
+        x: Images [N, C, H, W].
+        altered: Some places [k] at a time and the images that belong there, [k, C, H, W].
     """
     if x.device.type == "cpu" and x.dtype in (torch.uint8, torch.float32) and x.nbytes >= LARGE:
         pixels = np.from_dlpack(x.detach()).copy()
-        pixels[places.numpy()] = others.numpy()
+        for places, images in altered:
+            pixels[places.numpy()] = images.numpy()
         return torch.from_numpy(pixels)
     out = x.clone()
-    out[places] = others
+    for places, images in altered:
+        out[places] = images
     return out
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from operator import index
@@ -311,14 +311,15 @@ class PoisonPlan:
         """
         self.check_data(train)
         touched = torch.tensor(self.indices, device=train.y.device)
-        stamped = self._stamped(train.x.index_select(0, touched))
         labels = self.poisoned_labels(train.y[touched])
+        stamped = self._stamped(train.x, touched)
         if self.added:
+            x = torch.cat([train.x, *(images for _, images in stamped)])
             groups = None if train.groups is None else torch.cat([train.groups, train.groups[touched]])
-            return train.of_checked(torch.cat([train.x, stamped]), torch.cat([train.y, labels]), groups)
+            return train.of_checked(x, torch.cat([train.y, labels]), groups)
         y = train.y.clone()
         y[touched] = labels
-        return train.of_checked(with_images(train.x, touched, stamped), y, train.groups)
+        return train.of_checked(with_images(train.x, stamped), y, train.groups)
 
     def wrap(
         self,
@@ -367,18 +368,24 @@ class PoisonPlan:
         unit = to_unit(image[None])
         return stored_like(stamped_once(self.attack.trigger, unit), image)[0]
 
-    def _stamped(self, x: StoredImages) -> StoredImages:
-        """Images with the trigger; those of a trigger that selects carry it already."""
+    @torch.no_grad()
+    def _stamped(self, x: StoredImages, places: Tensor) -> Iterator[tuple[Tensor, StoredImages]]:
+        """Some of the places at a time, and their images with the trigger; those that it selects carry it already."""
         if self.attack.selective:
-            return x
-        stamped = stamp(self.attack.trigger, x)
-        unchanged = _unchanged(x, stamped)
+            yield places, x.index_select(0, places)
+            return
+        check_repeats(self.attack.trigger, x.index_select(0, places[:2]))
+        unchanged = 0
+        for some in places.split(TOGETHER):
+            images = x.index_select(0, some)
+            stamped = stored_like(stamped_once(self.attack.trigger, to_unit(images)), images)
+            unchanged += _unchanged(images, stamped)
+            yield some, stamped
         if unchanged:
             warn_assumption(
-                f"the trigger changes nothing on {unchanged} of the {len(x)} images to be poisoned",
+                f"the trigger changes nothing on {unchanged} of the {len(places)} images to be poisoned",
                 "unchanged-victims",
             )
-        return stamped
 
     def poisoned_labels(self, y: Labels) -> Labels:
         """The labels that poisoned images get, from their own: the wanted ones, or in a clean-label attack the same."""
