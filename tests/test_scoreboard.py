@@ -116,6 +116,7 @@ def test_resistant_trainings_are_told_beside_the_plain_one(few):
     assert set(rows) == {"plain", "anti-backdoor", "CutMix"} and rows["anti-backdoor"]["isolated"][1] == 7
 
 
+@pytest.mark.slow
 def test_the_board_tells_every_defense_in_three_dimensions(few, monkeypatch):
     kept = ("Activation Clustering", "CutMix", "Neural Cleanse", "STRIP", "fine-tuning")
     monkeypatch.setattr(scoreboard, "KINDS", {name: scoreboard.KINDS[name] for name in kept})
