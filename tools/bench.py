@@ -46,6 +46,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
 import badnets_lib as bd
+from badnets_lib.data.images import to_unit
 from badnets_lib.files import write_atomically
 
 
@@ -161,11 +162,11 @@ def plain_epochs(model: nn.Module, batches: Callable[[], Any], epochs: int, step
 
 
 def in_memory(data: bd.ImageSet) -> Callable[[], Any]:
-    """Shuffled batches of tensors in memory."""
+    """Shuffled batches of tensors in memory, as numbers in [0, 1]."""
 
     def batches() -> Any:
         for batch in torch.randperm(len(data)).split(64):
-            yield data.x[batch], data.y[batch]
+            yield to_unit(data.x[batch]), data.y[batch]
 
     return batches
 
