@@ -60,7 +60,7 @@ lab: $(FULL) ## train and export what the browser lab shows (minutes)
 	$(BIN)/python tools/lab.py
 	$(BIN)/python tools/lab_pictures.py
 
-bench: $(FULL) ## measure the library's speed on this machine (RECORD=1 puts it on the status page)
+bench: $(FULL) ## measure the library's speed and memory on this machine (RECORD=1 puts it on the status page)
 	$(BIN)/python tools/bench.py $(if $(RECORD),--json tools/bench.json)
 
 assignments: $(FULL) ## write the coursework's notebooks for students and teachers (VARIANT=2027 for a cohort's own numbers)

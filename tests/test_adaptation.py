@@ -230,7 +230,9 @@ def test_int8_clips_what_the_calibration_never_saw(model, tiny):
     assert torch.equal(predict(dim, torch.full((2, 1, 8, 8), 0.5)), predict(dim, torch.ones(2, 1, 8, 8)))
 
 
-@pytest.mark.parametrize("name", ["blocks in a Sequential", "Hugging Face", "DenseNet"])
+@pytest.mark.parametrize(
+    "name", ["blocks in a Sequential", "Hugging Face", pytest.param("DenseNet", marks=pytest.mark.slow)]
+)
 def test_foreign_networks_in_int8_answer_nearly_the_same(name):
     model, x = made(name), torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     before = weights_hash(model)

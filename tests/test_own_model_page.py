@@ -47,6 +47,7 @@ def printed():
     return outputs, names
 
 
+@pytest.mark.slow
 def test_every_block_prints_what_the_page_says(printed):
     outputs, _ = printed
     stated = blocks(PAGE, "text")
@@ -63,6 +64,7 @@ def test_every_block_prints_what_the_page_says(printed):
             assert abs(int(hits) - int(stated_hits)) <= 0.25 * int(trials), f"block {number}"
 
 
+@pytest.mark.slow
 def test_the_page_keeps_its_promises(printed):
     _, names = printed
     assert bd.clean_accuracy(names["bare"], names["trusted"]).value < 0.6
@@ -87,6 +89,7 @@ def test_every_command_on_the_pages_is_one():
         assert {each for each in arguments if each.startswith("--")} <= known
 
 
+@pytest.mark.slow
 def test_the_second_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     package = tmp_path / "mypackage"
     package.mkdir()

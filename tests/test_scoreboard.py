@@ -128,6 +128,7 @@ def test_the_published_training_is_told_after_each_stage(few, monkeypatch):
     assert rows[name]["isolated"][1] == 7
 
 
+@pytest.mark.slow
 def test_the_board_tells_every_defense_in_three_dimensions(few, monkeypatch):
     kept = ("Activation Clustering", "CutMix", "Neural Cleanse", "STRIP", "fine-tuning", "no defense")
     monkeypatch.setattr(scoreboard, "KINDS", {name: scoreboard.KINDS[name] for name in kept})

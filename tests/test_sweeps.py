@@ -311,6 +311,7 @@ def run_script(text, tmp_path, *arguments):
     return done.stdout.split()
 
 
+@pytest.mark.slow
 def test_two_scripts_do_not_answer_for_each_other(tmp_path):
     """Their functions have one name, `__main__.run`; the second script has no guard, and two processes."""
     assert run_script(SCRIPT.format(name="A", jobs=1), tmp_path, tmp_path / "rows") == ["A", "A"]
@@ -329,6 +330,7 @@ def mortal(*, a):
     return {"b": a}
 
 
+@pytest.mark.slow
 def test_a_dead_process_costs_its_cell_and_is_named(tmp_path):
     cells = s.grid(a=range(6))
     for _ in range(2):  # the next call tries those two again, and loses nothing either

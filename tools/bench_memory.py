@@ -93,6 +93,16 @@ from bench_defenses import one_label
 one_label(resnet18(43).eval().requires_grad_(False), torch.rand(128, 3, 32, 32), 0, passes=1)
 """
 
+CLUSTERING = """
+from bench_defenses import SMALL_CLASS, LARGE_CLASS, judge_classes
+judge_classes(defenses.ActivationClustering(), {size})
+"""
+
+NEIGHBOURS = """
+from bench_defenses import SMALL_CLASS, LARGE_CLASS, judge_classes
+judge_classes(defenses.DeepKNN(), {size})
+"""
+
 TASKS = (
     (
         "load, poison and train one epoch on 50,000 colour images of 32x32 (146 MiB as uint8)",
@@ -106,17 +116,29 @@ TASKS = (
         "Neural Cleanse on a ResNet-18, 43 labels", "one label alone", LABELS_OURS, LABELS_PLAIN,
         "bounded, whatever the number of labels",
     ),
+    (
+        "ActivationClustering, 8,000 images a class", "the same, 2,000 images",
+        CLUSTERING.format(size="LARGE_CLASS"), CLUSTERING.format(size="SMALL_CLASS"), "at most 4 times, linear",
+    ),
+    (
+        "DeepKNN, 8,000 images a class", "the same, 2,000 images",
+        NEIGHBOURS.format(size="LARGE_CLASS"), NEIGHBOURS.format(size="SMALL_CLASS"), "at most 4 times, linear",
+    ),
 )  # fmt: skip
 
 
-def peaks() -> list[Peak]:
-    """Every task, ours and the plain way."""
-    return [Peak(what, plain, measured(ours), measured(bare), goal) for what, plain, ours, bare, goal in TASKS]
+def peak(what: str, plain: str, ours: str, bare: str, goal: str) -> Peak:
+    """One task, ours and the plain way."""
+    return Peak(what, plain, measured(ours), measured(bare), goal)
 
 
 def measured(code: str) -> float:
-    """Peak memory in MiB that some code takes beyond the imports, in a process of its own."""
-    answer = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", BEGIN + code + END], capture_output=True, text=True, check=True
-    )
+    """Peak memory in MiB that some code takes beyond the imports, in a process of its own.
+
+    Raises:
+        RuntimeError: The process did not end well.
+    """
+    answer = subprocess.run([sys.executable, "-W", "ignore", "-c", BEGIN + code + END], capture_output=True, text=True)
+    if answer.returncode:
+        raise RuntimeError((answer.stderr.splitlines() or [f"exit code {answer.returncode}"])[-1])
     return float(answer.stdout.splitlines()[-1])

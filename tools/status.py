@@ -65,6 +65,8 @@ def speed_table(record: Path) -> str:
     parts += [*listed(run["accuracy"]), ""]
     if run["caught"]:
         parts += [CAUGHT, *listed(run["caught"]), ""]
+    if run.get("failed"):
+        parts += ["These broke off and have no row:", "", *listed(run["failed"]), ""]
     return "\n".join(parts)
 
 

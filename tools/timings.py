@@ -27,12 +27,17 @@ class Row:
         return self.theirs / self.ours
 
 
-def compare(what: str, ours: Act, plain: dict[str, tuple[Act, str]], *, repeats: int) -> list[Row]:
-    """Time `ours` and each plain way {name: (act, goal)} in turns; one row per plain way."""
+def compare(
+    what: str, ours: Act, plain: dict[str, tuple[Act, str]], *, repeats: int, warm_up: bool = True
+) -> list[Row]:
+    """Time `ours` and each plain way {name: (act, goal)} in turns; one row per plain way.
+
+    What takes minutes needs no warming up.
+    """
     acts = {"": ours} | {name: act for name, (act, _) in plain.items()}
     times: dict[str, list[float]] = {name: [] for name in acts}
-    for act in acts.values():
-        act()  # warm up
+    for act in acts.values() if warm_up else ():
+        act()
     for turn in range(repeats):
         order = list(acts.items())
         for name, act in order[turn % len(order) :] + order[: turn % len(order)]:  # nobody always follows the same

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from operator import index
@@ -33,7 +33,7 @@ from ..data.own import as_labels, pair_of
 from ..data.pictures import OneImage, item_image
 from ..files import write_atomically
 from ..triggers import Selective, Trigger, stamp
-from ..triggers.base import check_repeats, stamped_once
+from ..triggers.base import TOGETHER, check_repeats, stamped_once
 from .goals import Goal
 
 Sampling = Literal["uniform", "per-class"]
@@ -323,14 +323,15 @@ class PoisonPlan:
         """
         self.check_data(train)
         touched = torch.tensor(self.indices, device=train.y.device)
-        stamped = self._stamped(train.x.index_select(0, touched))
         labels = self.poisoned_labels(train.y[touched])
+        stamped = self._stamped(train.x, touched)
         if self.added:
+            x = torch.cat([train.x, *(images for _, images in stamped)])
             groups = None if train.groups is None else torch.cat([train.groups, train.groups[touched]])
-            return replace(train, x=torch.cat([train.x, stamped]), y=torch.cat([train.y, labels]), groups=groups)
+            return train.of_checked(x, torch.cat([train.y, labels]), groups)
         y = train.y.clone()
         y[touched] = labels
-        return replace(train, x=with_images(train.x, touched, stamped), y=y)
+        return train.of_checked(with_images(train.x, stamped), y, train.groups)
 
     def wrap(
         self,
@@ -379,18 +380,24 @@ class PoisonPlan:
         unit = to_unit(image[None])
         return stored_like(stamped_once(self.attack.trigger, unit), image)[0]
 
-    def _stamped(self, x: StoredImages) -> StoredImages:
-        """Images with the trigger; those of a trigger that selects carry it already."""
+    @torch.no_grad()
+    def _stamped(self, x: StoredImages, places: Tensor) -> Iterator[tuple[Tensor, StoredImages]]:
+        """Some of the places at a time, and their images with the trigger; those that it selects carry it already."""
         if self.attack.selective:
-            return x
-        stamped = stamp(self.attack.trigger, x)
-        unchanged = _unchanged(x, stamped)
+            yield places, x.index_select(0, places)
+            return
+        check_repeats(self.attack.trigger, x.index_select(0, places[:2]))
+        unchanged = 0
+        for some in places.split(TOGETHER):
+            images = x.index_select(0, some)
+            stamped = stored_like(stamped_once(self.attack.trigger, to_unit(images)), images)
+            unchanged += _unchanged(images, stamped)
+            yield some, stamped
         if unchanged:
             warn_assumption(
-                f"the trigger changes nothing on {unchanged} of the {len(x)} images to be poisoned",
+                f"the trigger changes nothing on {unchanged} of the {len(places)} images to be poisoned",
                 "unchanged-victims",
             )
-        return stamped
 
     def poisoned_labels(self, y: Labels) -> Labels:
         """The labels that poisoned images get, from their own: the wanted ones, or in a clean-label attack the same."""
@@ -406,6 +413,7 @@ class PoisonPlan:
                 f"the plan was drawn for {self.size} images with labels {self.labels}; "
                 f"this set has {len(train)} with labels {train.label_fingerprint}"
             )
+        self.attack.goal.check_classes(len(train.classes))
 
     def to_json(self) -> str:
         """The plan as text: attack (trigger and goal), index list, fingerprints, seed, sampling rule.
@@ -480,7 +488,7 @@ def _interleave(order: Tensor, labels: Labels) -> Tensor:
 
 def _unchanged(before: StoredImages, after: StoredImages) -> int:
     """How many images are the same in both."""
-    parts = zip(torch.split(before, CHUNK), torch.split(after, CHUNK), strict=True)
+    parts = zip(torch.split(before, TOGETHER), torch.split(after, TOGETHER), strict=True)
     return sum(int(((one - other).flatten(1).any(1) == 0).sum()) for one, other in parts)
 
 

@@ -64,7 +64,8 @@ class _Square:
         check_unit(opacity=self.opacity)
 
     def _blend(self, x: Images, pattern: Tensor | float) -> Images:
-        check_fit(self.size, self.margin, check_images(x))
+        """Checked images with a pattern in the window."""
+        check_fit(self.size, self.margin, x)
         height, width = x.shape[-2:]
         top = self.margin if self.corner.startswith("top") else height - self.margin - self.size
         left = self.margin if self.corner.endswith("left") else width - self.margin - self.size
@@ -134,7 +135,7 @@ class Checkerboard(_Square):
 
     def __call__(self, x: Images) -> Images:
         step = torch.arange(self.size)
-        return self._blend(x, (step[:, None] + step) % 2)
+        return self._blend(check_images(x), (step[:, None] + step) % 2)
 
     def describe(self) -> Description:
         """The trigger in words."""
