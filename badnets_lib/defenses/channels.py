@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..counts import Proportion
 from ..data.images import ImageSet
 from ..models.inference import check_network, check_outputs, place, placement, predict, unwrapped
-from ..models.layers import Call, calls_of, find_layer, listen, weighted_leaf
+from ..models.layers import Call, calls_of, find_layer, last_convolution, listen
 from ._replay import calls_before, replaying
 
 
@@ -53,8 +53,8 @@ class Channels:
             raise ValueError("the activity of channels needs at least 1 image; got none")
         self._data = data
         self._batch_size = batch_size
-        calls, logits = calls_of(self._model, data.x)
-        self.layer = layer or _last_convolution(self._model, calls, logits.shape[1])
+        self.layer = layer or last_convolution(self._model, data.x)
+        calls, _ = calls_of(self._model, data.x)
         unit = _unit(self._model, calls, self.layer)
         self._unit = tuple(call.name for call in unit)
         self._cuts = [
@@ -207,14 +207,3 @@ def _carriers(model: nn.Module, calls: Sequence[Call], last: Call) -> Call:
         if times[call.name] == 1 and isinstance(find_layer(model, call.name), CARRIERS) and call.is_given_what(last):
             last = call
     return last
-
-
-def _last_convolution(model: nn.Module, calls: Sequence[Call], classes: int) -> str:
-    """Name of the last convolution that is called once for an image; one that gives the logits is left out."""
-    names = [call.name for call in calls if weighted_leaf(call.layer)]
-    for name in reversed(names):
-        part = find_layer(model, name)
-        gives_logits = name == names[-1] and getattr(part, "out_channels", None) == classes
-        if isinstance(part, nn.Conv2d) and names.count(name) == 1 and not gives_logits:
-            return name
-    raise ValueError(f"{type(model).__name__} has no hidden convolution that it calls once; name a layer with channels")

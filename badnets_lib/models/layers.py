@@ -20,7 +20,9 @@ from .inference import (
     batches_of,
     check_finite,
     check_network,
+    check_tensor,
     evaluating,
+    laid_out,
     logits_of,
     place,
     placement,
@@ -219,19 +221,28 @@ def last_hidden(model: nn.Module, x: StoredImages) -> str:
 
 
 def last_convolution(model: nn.Module, x: StoredImages) -> str:
-    """Name of the last two-dimensional convolution that the network calls, in the order of the calls.
+    """Name of the last two-dimensional convolution that the network calls once for an image.
+
+    One that makes the logits, as in a network without fully connected layers, is no hidden layer and is left out.
 
     Args:
         model: Any classifier.
         x: Images [N, C, H, W]; the first two are used.
 
     Raises:
-        ValueError: It calls none.
+        ValueError: There is none.
     """
-    names = [call.name for call in calls_of(model, x)[0] if isinstance(call.layer, nn.Conv2d)]
-    if not names:
-        raise ValueError(f"{type(unwrapped(model)).__name__} calls no convolution")
-    return names[-1]
+    calls, logits = calls_of(model, x)
+    names = [call.name for call in calls if weighted_leaf(call.layer)]
+    layers = {call.name: call.layer for call in calls}
+    for name in reversed(names):
+        layer = layers[name]
+        makes_logits = name == names[-1] and getattr(layer, "out_channels", None) == logits.shape[1]
+        if isinstance(layer, nn.Conv2d) and names.count(name) == 1 and not makes_logits:
+            return name
+    raise ValueError(
+        f"{type(unwrapped(model)).__name__} has no hidden convolution that it calls once; name a layer with channels"
+    )
 
 
 def fully_connected(model: nn.Module, x: StoredImages) -> tuple[str, ...]:
@@ -294,7 +305,7 @@ def listen(
     def hook(_layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         said.append(next(iter((*args, *kwargs.values())), None) if layer.startswith(INPUT) else output)
 
-    with evaluating(network), _hooks() as hooks:
+    with evaluating(network), laid_out(network, check_tensor(x)), _hooks() as hooks:
         hooks.append(found.register_forward_hook(hook, with_kwargs=True))
         for part in batches_of(x, batch_size):
             said.clear()

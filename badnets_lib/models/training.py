@@ -29,10 +29,12 @@ from .inference import (
     correct,
     evaluating,
     fast_layout,
+    lay_back,
     logits_of,
     place,
     placement,
     single,
+    strides_of,
 )
 from .networks import SmallCNN
 
@@ -154,7 +156,8 @@ def train(
 
     The same data, settings and network give the same weights, bit for bit, on the same machine's
     CPU at the same number of threads; on a GPU, gradients of pooling layers may differ in their last
-    digits. The caller's random state is left as it was found.
+    digits. The caller's random state is left as it was found. While it trains, a network may lie in memory in the
+    layout that is quickest; it is returned as it came, contiguous unless it was given otherwise.
 
     Args:
         data: Training images, clean or poisoned.
@@ -187,6 +190,7 @@ def train(
     with seeded(config.seed, device):
         network = starting_network(model, data).to(device)
         check_trainable(network, data)
+        strides = strides_of(network)
         layout = fast_layout(network, data.x[:2])
         saved = SavedRun(Path(resume), _identity(network, data, config, watch or {})) if resume is not None else None
         weights = placement(network)
@@ -202,6 +206,7 @@ def train(
             history.append(Epoch(mean, {name: correct(network, images) for name, images in (watch or {}).items()}))
             if saved:
                 saved.keep([asdict(epoch) for epoch in history])
+        lay_back(network, strides)
     seconds = time.perf_counter() - started
     return Trained(network.eval(), config, tuple(history), data.fingerprint, seconds)
 
