@@ -110,7 +110,10 @@ def audit(
         screening=screening,
         repairs=repairs,
         not_excluded=blind_spots(
-            training=training is not None, not_run=run.not_run, judged=scan is None or scan.judged
+            training=training is not None,
+            not_run=run.not_run,
+            judged=scan is None or scan.judged,
+            triggers=found,
         ),
     )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..counts import Proportion
+from ..defenses import NeuralCleanse
 from ..evaluation.scores import Scorecard
 
 State = Literal["done", "not run", "broke off"]
@@ -16,8 +17,11 @@ TWO = "two filters"
 SMALLER = "the smaller of two clusters of the label"
 """Images that no filter flags, but that are tried all the same."""
 
-UNUSUAL = 2.0
-"""From this anomaly index on a label is noticed, whether the scan flags it or not."""
+UNUSUAL = NeuralCleanse.threshold
+"""The scan flags a label whose anomaly index is above this."""
+
+SMALL = NeuralCleanse.ratio
+"""And whose mask is at most this part of the median mask. Who keeps to one of the two limits is noticed."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,12 @@ class LabelTrigger:
         label: Name of the label.
         number: Its position among the classes.
         norm: Sum of the mask, in pixels: small is suspicious.
+        ratio: The norm over the median norm of the labels that were reached.
         anomaly: How far the norm stands out; see the scan.
         flagged: Whether the scan calls the label a target.
         reached: False if no trigger was found that leads to this label: the other numbers then mean nothing.
-        effect: Of a flagged or noticed label: `score` on the kept trusted images, with the reversed trigger.
+        effect: Of a flagged or noticed label, and of the one with the smallest mask: `score` on the kept trusted
+            images, with the reversed trigger.
         control: Of such a label: the same success with the trigger turned by 180 degrees.
         picture: Mask, pattern, and both together; None where it is left out.
     """
@@ -77,6 +83,7 @@ class LabelTrigger:
     label: str
     number: int
     norm: float
+    ratio: float
     anomaly: float
     flagged: bool
     reached: bool = True
@@ -86,8 +93,16 @@ class LabelTrigger:
 
     @property
     def noticed(self) -> bool:
-        """Whether the mask is unusually small, but not so small that the scan flags the label."""
-        return self.reached and not self.flagged and self.anomaly > UNUSUAL
+        """Whether the mask is unusually small, but not so small that the scan flags the label.
+
+        It keeps to one limit of the scan and not to the other.
+        """
+        return self.reached and not self.flagged and (self.anomaly > UNUSUAL or self.ratio <= SMALL)
+
+    @property
+    def size(self) -> str:
+        """How small the mask is, in words."""
+        return f"{self.norm:.1f} pixels, {self.ratio:.2f} of the median, anomaly index {self.anomaly:.1f}"
 
 
 @dataclass(frozen=True)

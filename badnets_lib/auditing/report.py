@@ -89,8 +89,8 @@ class Audit:
     def indications(self) -> tuple[str, ...]:
         """What is unusual, but counts for nothing by itself, a sentence each."""
         scanned = (
-            f"The mask of {each.label} is unusually small ({each.norm:.1f} pixels, anomaly index {each.anomaly:.1f}), "
-            f"but not so small that the scan flags it; {_effect('its trigger', each.label, each.effect, each.control)}."
+            f"The mask of {each.label} is unusually small ({each.size}), but not so small that the scan flags it; "
+            f"{_effect('its trigger', each.label, each.effect, each.control)}."
             for each in self.triggers
             if each.noticed
         )
@@ -120,9 +120,27 @@ class Audit:
             return f"Something was found: {count} {'finding' if count == 1 else 'findings'}, see below."
         if not self.looked:
             return "Nothing was looked for: no scan and no filter of the training data came to a verdict."
-        if self.indications:
-            return "Nothing was found, but something is unusual: see the indications, and what was not excluded."
-        return "Nothing was found. That is a statement about the search: see what was not excluded."
+        if self.came_close:
+            close = "; ".join(self.came_close)
+            return f"Nothing was found beyond the limits, but this came close: {close}. It was not excluded."
+        least = f"; the smallest mask is that of {_least(self.smallest)}" if self.smallest else ""
+        return f"Nothing was found{least}. That is a statement about the search: see what was not excluded."
+
+    @property
+    def came_close(self) -> tuple[str, ...]:
+        """What was unusual and not beyond the limits, in a few words each: every indication has its entry."""
+        scanned = (_least(each) for each in self.triggers if each.noticed)
+        filtered = (
+            f"{each.label}, {each.flagged.value:.1%} of whose training images are {each.singled_out}"
+            for each in self.suspects
+            if each.standing_out and not each.convincing
+        )
+        return (*scanned, *filtered)
+
+    @property
+    def smallest(self) -> LabelTrigger | None:
+        """The label with the smallest mask, of those that were reached; None if there is none."""
+        return min((each for each in self.triggers if each.reached), key=lambda each: each.norm, default=None)
 
     def rows(self) -> list[tuple[str, str, str]]:
         """The report as (group, item, answer): the one source of every rendering."""
@@ -209,6 +227,10 @@ class Audit:
         write_atomically(folder / "report.json", self.to_json() + "\n")
         write_atomically(folder / "report.html", self.to_html())
         return folder
+
+
+def _least(each: LabelTrigger) -> str:
+    return f"{each.label}, {each.ratio:.2f} of the median"
 
 
 def _effect(what: str, label: str, effect: Scorecard | None, control: Proportion | None) -> str:

@@ -231,6 +231,24 @@ class Scan:
         """Whether any label has an index; of a scan without one, "flagged: none" says nothing."""
         return bool(self.anomaly.any())
 
+    @property
+    def ratios(self) -> Float[Tensor, " k"]:
+        """Each norm over the median norm of the labels that were reached, of all if none was, [K]; 1 if that is 0."""
+        middle = self.norms[self._compared].quantile(0.5)
+        return self.norms / middle if middle > 0 else torch.ones_like(self.norms)
+
+    @property
+    def smallest(self) -> int:
+        """The label with the smallest mask, of those that were reached; of all if none was."""
+        return int(self.norms.masked_fill(~self._compared, float("inf")).argmin())
+
+    @property
+    def _compared(self) -> Bool[Tensor, " k"]:
+        """The labels whose norms mean something."""
+        if self.reached is None or not self.reached.any():
+            return torch.ones(len(self.norms), dtype=torch.bool)
+        return self.reached
+
     def rates(self, targets: Sequence[int]) -> Rates:
         """The flagged labels against the attacker's, label by label; no targets for a clean model."""
         every = torch.arange(len(self.anomaly))

@@ -302,7 +302,7 @@ def batches_of(x: StoredImages, batch_size: int | None = None) -> Iterator[Store
     batch_size = whole("batch_size", batch_size)
     if not len(x) or batch_size < 1:
         raise ValueError(f"need at least one image per batch; got {len(x)} in batches of {batch_size}")
-    for part in x.split(batch_size):
+    for part in torch.split(x, batch_size):
         yield check_stored(part)
 
 
