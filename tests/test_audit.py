@@ -341,11 +341,65 @@ def test_a_saved_report_is_whole(found, tmp_path):
 
     folder = found.save(tmp_path / "report")
     assert (folder / "report.html").read_text(encoding="utf-8") == found.to_html()
-    assert json.loads((folder / "report.json").read_text(encoding="utf-8"))["version"] == 1
+    assert json.loads((folder / "report.json").read_text(encoding="utf-8"))["version"] == 2
     named = re.findall(r"\]\((pictures/[^)]+)\)", (folder / "report.md").read_text(encoding="utf-8"))
     assert sorted(named) == sorted(f"pictures/{path.name}" for path in (folder / "pictures").iterdir())
     for name in named:
         Image.open(folder / name).verify()
+
+
+def test_a_saved_report_comes_back(found, tmp_path):
+    assert auditing.Audit.load(found.save(tmp_path)) == found
+    bare = replace(found, triggers=(), suspects=(), screening=None, repairs=(), minutes=0.5)
+    assert auditing.Audit.load(bare.save(tmp_path / "bare")) == bare
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda plain: plain.update(colour="red"), "this is not an audit: unknown colour"),
+    (lambda plain: plain["triggers"][1].update(colour="red"), "triggers: unknown colour"),
+    (lambda plain: plain["triggers"][1]["picture"].update(colour="red"), "unknown colour"),
+    (lambda plain: plain["triggers"][1]["picture"].update(file="../report.md"), "lies in the folder of pictures"),
+    (lambda plain: plain["triggers"][1].update(picture="x.png"), "expected an object with keys; got 'x.png'"),
+    (lambda plain: plain.pop("steps"), "missing steps"),
+    (lambda plain: plain["steps"][0].update(state="doing"), "steps.state: expected one of done, not run, broke"),
+    (lambda plain: plain.update(version=1), "not an audit of version 2; got version 1"),
+    (lambda plain: plain.update(triggers=3), "triggers: expected a list; got 3"),
+])  # fmt: skip
+def test_what_is_no_report_of_ours_is_refused_by_name(found, tmp_path, change, message):
+    path = found.save(tmp_path) / "report.json"
+    plain = json.loads(path.read_text(encoding="utf-8"))
+    change(plain)
+    path.write_text(json.dumps(plain), encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        auditing.Audit.load(tmp_path)
+
+
+def test_a_picture_that_is_missing_or_another_is_named(found, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file .*report\.json"):
+        auditing.Audit.load(tmp_path)
+    picture = found.save(tmp_path) / "pictures" / found.pictures()[0].file
+    picture.write_bytes(found.pictures()[1].png)
+    with pytest.raises(bd.DamagedFile, match=f"{picture.name} is not the picture"):
+        auditing.Audit.load(tmp_path)
+    picture.unlink()
+    with pytest.raises(FileNotFoundError, match=f"no file .*{picture.name}"):
+        auditing.Audit.load(tmp_path)
+
+
+def test_a_folder_that_is_used_again_holds_what_the_new_report_names(found, tmp_path):
+    folder = found.save(tmp_path / "report")
+    theirs = folder / "pictures" / "trigger-99.png"
+    theirs.write_bytes(b"somebody else's")
+    (folder / "notes.txt").write_text("mine", encoding="utf-8")
+    fewer = replace(found, triggers=found.triggers[:1], suspects=())
+    kept = [each.file for each in fewer.pictures()]
+    assert 0 < len(kept) < len(found.pictures())
+    assert auditing.Audit.load(fewer.save(folder)) == fewer
+    assert sorted(path.name for path in (folder / "pictures").iterdir()) == sorted([*kept, theirs.name])
+    assert (folder / "notes.txt").exists()
+    theirs.unlink()
+    replace(found, triggers=(), suspects=()).save(folder)
+    assert not (folder / "pictures").exists()
 
 
 # ---- the parts ----

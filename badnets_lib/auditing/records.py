@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
+from .._codec import Extra, add_kind, to_plain
 from ..counts import Proportion
 from ..defenses import NeuralCleanse
 from ..evaluation.scores import Scorecard
+from ..files import DamagedFile, existing
 
 State = Literal["done", "not run", "broke off"]
 
@@ -37,6 +41,51 @@ class Picture:
     file: str
     alt: str
     png: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A picture as the JSON of a report names it.
+
+    Attributes:
+        file: Its name in the folder `pictures`.
+        alt: What it shows.
+        sha256: SHA-256 of the file.
+    """
+
+    file: str
+    alt: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if Path(self.file).name != self.file:
+            raise ValueError(f"a picture lies in the folder of pictures; got {self.file!r}")
+
+    @classmethod
+    def of(cls, picture: Picture) -> PictureFile:
+        """The file that a picture is written to."""
+        return cls(picture.file, picture.alt, hashlib.sha256(picture.png).hexdigest())
+
+    def read(self, folder: Path) -> Picture:
+        """The picture itself.
+
+        Raises:
+            FileNotFoundError: It is not there.
+            DamagedFile: It is not the one that was written.
+        """
+        picture = Picture(self.file, self.alt, existing(folder / self.file).read_bytes())
+        if PictureFile.of(picture) != self:
+            raise DamagedFile(f"{folder / self.file} is not the picture that this report was written with")
+        return picture
+
+
+def _only_whole(value: object, _: object) -> Picture:
+    if not isinstance(value, Picture):
+        raise TypeError(f"expected a picture; got {value!r}")
+    return value
+
+
+add_kind(Extra(lambda kind: kind is Picture, lambda picture: to_plain(PictureFile.of(picture)), _only_whole))
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .. import _codec
 from ..counts import Proportion
 from ..evaluation.rendering import markdown_cell, markdown_table
 from ..evaluation.scores import Scorecard
-from ..files import write_atomically
+from ..files import existing, write_atomically
 from .blind_spots import BlindSpot
-from .records import LabelTrigger, Picture, RepairTried, Screening, Step, Suspects
+from .pictures import remove_others
+from .records import LabelTrigger, Picture, PictureFile, RepairTried, Screening, Step, Suspects
+
+VERSION = 2
+"""Version of an audit's JSON."""
 
 
 @dataclass(frozen=True)
@@ -204,8 +209,9 @@ class Audit:
         return f"{markdown_table(f'Audit. {self.verdict}', self.rows())}\n{shown}\n".rstrip() + "\n"
 
     def to_json(self) -> str:
-        """The report as JSON: every count, setting and position; pictures by file name."""
-        return json.dumps({"version": 1, "findings": self.findings} | _plain(self), indent=2)
+        """The report as JSON: every count, setting and position; pictures by file name and SHA-256."""
+        whole = {"version": VERSION, "findings": self.findings} | _codec.to_plain(self)
+        return json.dumps(whole, indent=2, allow_nan=False)
 
     def to_html(self) -> str:
         """The report as one page that needs nothing else: styles and pictures are inside."""
@@ -219,14 +225,47 @@ class Audit:
         return body(self)
 
     def save(self, folder: Path | str) -> Path:
-        """Write report.html, report.md, report.json and the pictures to a folder; return it."""
+        """Write report.html, report.md, report.json and the pictures to a folder; return it.
+
+        Each file is whole or absent. Files of an earlier report are replaced, and its other pictures are removed at
+        the end; files of anybody else are left where they are.
+        """
         folder = Path(folder)
         for each in self.pictures():
             write_atomically(folder / "pictures" / each.file, each.png)
         write_atomically(folder / "report.md", self.to_markdown())
         write_atomically(folder / "report.json", self.to_json() + "\n")
         write_atomically(folder / "report.html", self.to_html())
+        remove_others(folder / "pictures", {each.file for each in self.pictures()})
         return folder
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Audit:
+        """Read a report that `save` wrote, with its pictures.
+
+        Raises:
+            FileNotFoundError: The folder holds no report.json, or a picture is missing.
+            DamagedFile: A picture is not the one that was written.
+            ValueError: report.json is no audit of this version: something is missing, unknown or not of its kind.
+        """
+        folder = Path(folder)
+        plain = _codec.parse(existing(folder / "report.json").read_text(encoding="utf-8"), "an audit")
+        if isinstance(plain, dict):
+            version = plain.pop("version", None)
+            if version != VERSION or isinstance(version, bool):
+                raise ValueError(f"this is not an audit of version {VERSION}; got version {version!r}")
+            plain.pop("findings", None)  # they follow from the rest
+            for records in (plain.get("triggers"), plain.get("suspects")):
+                _bring_pictures(records, folder / "pictures")
+        return _codec.from_plain(cls, plain, "an audit")
+
+
+def _bring_pictures(records: Any, folder: Path) -> None:
+    """Put the pictures themselves where plain records name them; what is no such record is left to be refused."""
+    for record in records if isinstance(records, list) else ():
+        for name in ("picture", "mark_picture"):
+            if isinstance(record, dict) and record.get(name) is not None:
+                record[name] = _codec.from_plain(PictureFile, record[name], "an audit").read(folder)
 
 
 def _least(each: LabelTrigger) -> str:
@@ -243,8 +282,3 @@ def _effect(what: str, label: str, effect: Scorecard | None, control: Proportion
 def _numbers(accuracy: Proportion, success: dict[str, Proportion]) -> str:
     led = "".join(f"; led to {name} {count}" for name, count in success.items())
     return f"accuracy on kept images {accuracy}{led}"
-
-
-def _plain(audit: Audit) -> dict[str, Any]:
-    """All fields as JSON-ready data, without the pictures' bytes."""
-    return asdict(audit, dict_factory=lambda pairs: {key: each for key, each in pairs if not isinstance(each, bytes)})
