@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .._progress import track
-from ..files import DamagedFile
+from ..files import DamagedFile, existing
 from .images import ImageSet, stored_like, to_unit
 from .own import as_labels
 from .pictures import MODES, mode_of, read_picture, to_pil
@@ -30,8 +31,16 @@ LISTING = "images.json"
 """What `save_folder` writes beside the classes: their order, the order of the images, and the groups."""
 
 
+GroupOf = Callable[[Path], Hashable] | Path | str
+"""From a picture's path inside the folder to its group, or a csv file that says so."""
+
+
 def from_folder(
-    root: Path | str, *, size: int | tuple[int, int] | None = None, classes: Sequence[str] | None = None
+    root: Path | str,
+    *,
+    size: int | tuple[int, int] | None = None,
+    classes: Sequence[str] | None = None,
+    groups: GroupOf | None = None,
 ) -> ImageSet:
     """Read the pictures of a folder that has one folder a class, as uint8.
 
@@ -43,14 +52,25 @@ def from_folder(
         size: Resize to so many pixels: (height, width), or one number for both. Default: all must have one size.
         classes: The class names, in label order, where they are not simply the folders there, sorted: a test set
             in which some classes have no picture. Folders of other names are then an error.
+        groups: What belongs together, such as the frames of one film: a function from the path of a picture inside
+            the folder, such as `Path("stop/00003_00012.png")`, to a name for its group, or a csv file with the
+            columns "file" (that path) and "group". Equal names are one group, also in different classes. Groups are
+            numbered as they come. Default: those that `save_folder` wrote, if it did.
 
     Raises:
-        FileNotFoundError: There is no such folder.
-        ValueError: It holds no class folders, or whole data sets (train, test); a class has no pictures; or pictures
-            differ in size.
+        FileNotFoundError: There is no such folder, or no such csv file.
+        TypeError: The groups are neither a function nor a file, or a name of one is None or cannot be compared.
+        ValueError: It holds no class folders, or whole data sets (train, test); a class has no pictures; pictures
+            differ in size; or the csv file lacks a column or a picture, or gives one two groups.
         DamagedFile: A picture cannot be read, or one that `save_folder` wrote is missing; it is named.
+
+    Example:
+        >>> folder = test.save_folder("pictures")
+        >>> ImageSet.from_folder(folder, groups=lambda path: path.stem[:2]).groups.max()
+        tensor(9)
     """
-    names, files, groups = files_of(root, classes)
+    names, files, written = files_of(root, classes)
+    numbers = written if groups is None else _numbered(Path(root).expanduser(), [path for path, _ in files], groups)
     sides = _sides(size)
     shapes = [_header(path) for path, _ in track(files, f"{Path(root).name}: sizes")]
     if sides is None:
@@ -60,7 +80,7 @@ def from_folder(
     x = torch.empty(len(files), len(mode), *sides, dtype=torch.uint8)
     for place, (path, _) in enumerate(track(files, Path(root).name)):
         x[place] = read_picture(path, mode, sides)
-    return ImageSet(x, torch.tensor([label for _, label in files]), names, groups)
+    return ImageSet(x, torch.tensor([label for _, label in files]), names, numbers)
 
 
 def files_of(
@@ -171,6 +191,41 @@ def _found(root: Path, classes: Sequence[str] | None) -> tuple[tuple[str, ...], 
     if empty and (classes is None or not files):
         raise ValueError(f"no pictures in {root / names[empty[0]]} (known endings: {', '.join(SUFFIXES)})")
     return names, files
+
+
+def _numbered(root: Path, files: Sequence[Path], groups: GroupOf) -> Tensor:
+    """The number of each picture's group, [N], in the order in which the groups come."""
+    if not callable(groups) and not isinstance(groups, Path | str):
+        raise TypeError(f"groups must be a function from a picture's path to its group, or a csv file; got {groups!r}")
+    inside = [path.relative_to(root) for path in files]
+    named = [groups(path) for path in inside] if callable(groups) else _from_csv(Path(groups), inside)
+    numbers: dict[Hashable, int] = {}
+    for path, name in zip(inside, named, strict=True):
+        if name is None or not isinstance(name, Hashable):
+            raise TypeError(f"the name of a group must be a text, a number or a path; {path} got {name!r}")
+        numbers.setdefault(name, len(numbers))
+    return torch.tensor([numbers[name] for name in named])
+
+
+def _from_csv(table: Path, files: Sequence[Path]) -> list[str]:
+    """The group of each file as a csv file names it; files that are not asked for may stand there too."""
+    known: dict[str, str] = {}
+    with existing(table.expanduser()).open(encoding="utf-8-sig", newline="") as lines:
+        rows = csv.DictReader(lines)
+        missing = {"file", "group"} - set(rows.fieldnames or ())
+        if missing:
+            got = ", ".join(rows.fieldnames or ("none",))
+            raise ValueError(f"{table} needs the columns 'file' and 'group'; got {got}")
+        for row in rows:
+            file, group = row["file"], row["group"]
+            if not file or not group:
+                raise ValueError(f"{table}, line {rows.line_num}, needs a file and its group; got {file!r}, {group!r}")
+            if known.setdefault(Path(file).as_posix(), group) != group:
+                raise ValueError(f"{table} gives {file} two groups: {known[Path(file).as_posix()]} and {group}")
+    absent = [path.as_posix() for path in files if path.as_posix() not in known]
+    if absent:
+        raise ValueError(f"{table} names no group for {len(absent)} of {len(files)} pictures, the first is {absent[0]}")
+    return [known[path.as_posix()] for path in files]
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -24,6 +24,7 @@ from .._warnings import warn_assumption
 
 if TYPE_CHECKING:
     from .export import ImageDataset
+    from .folders import GroupOf
 
 Images = Float[Tensor, "n c h w"]
 StoredImages = Float[Tensor, "n c h w"] | UInt8[Tensor, "n c h w"]
@@ -254,12 +255,17 @@ class ImageSet:
 
     @classmethod
     def from_folder(
-        cls, root: Path | str, *, size: int | tuple[int, int] | None = None, classes: Sequence[str] | None = None
+        cls,
+        root: Path | str,
+        *,
+        size: int | tuple[int, int] | None = None,
+        classes: Sequence[str] | None = None,
+        groups: GroupOf | None = None,
     ) -> ImageSet:
         """Pictures in one folder a class; see `badnets_lib.data.folders.from_folder`."""
         from .folders import from_folder
 
-        return from_folder(root, size=size, classes=classes)
+        return from_folder(root, size=size, classes=classes, groups=groups)
 
     def as_dataset(self) -> ImageDataset:
         """The set as a torch `Dataset` of (float image, int label); see `badnets_lib.data.export.ImageDataset`."""
