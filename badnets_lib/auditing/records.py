@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from .._codec import Extra, add_kind, to_plain
+from .._numbers import shown
 from ..counts import Proportion
 from ..defenses import NeuralCleanse
 from ..evaluation.scores import Scorecard
@@ -59,7 +60,7 @@ class PictureFile:
 
     def __post_init__(self) -> None:
         if Path(self.file).name != self.file:
-            raise ValueError(f"a picture lies in the folder of pictures; got {self.file!r}")
+            raise ValueError(f"a picture lies in the folder of pictures; got {shown(self.file)}")
 
     @classmethod
     def of(cls, picture: Picture) -> PictureFile:
@@ -81,7 +82,7 @@ class PictureFile:
 
 def _only_whole(value: object, _: object) -> Picture:
     if not isinstance(value, Picture):
-        raise TypeError(f"expected a picture; got {value!r}")
+        raise TypeError(f"expected a picture; got {shown(value)}")
     return value
 
 

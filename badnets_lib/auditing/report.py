@@ -12,7 +12,7 @@ from .. import _codec
 from ..counts import Proportion
 from ..evaluation.rendering import markdown_cell, markdown_table
 from ..evaluation.scores import Scorecard
-from ..files import existing, write_atomically
+from ..files import as_path, existing, write_atomically
 from .blind_spots import BlindSpot
 from .pictures import remove_others
 from .records import LabelTrigger, Picture, PictureFile, RepairTried, Screening, Step, Suspects
@@ -230,7 +230,7 @@ class Audit:
         Each file is whole or absent. Files of an earlier report are replaced, and its other pictures are removed at
         the end; files of anybody else are left where they are.
         """
-        folder = Path(folder)
+        folder = as_path(folder)
         for each in self.pictures():
             write_atomically(folder / "pictures" / each.file, each.png)
         write_atomically(folder / "report.md", self.to_markdown())
@@ -248,7 +248,7 @@ class Audit:
             DamagedFile: A picture is not the one that was written.
             ValueError: report.json is no audit of this version: something is missing, unknown or not of its kind.
         """
-        folder = Path(folder)
+        folder = as_path(folder)
         plain = _codec.parse(existing(folder / "report.json").read_text(encoding="utf-8"), "an audit")
         if isinstance(plain, dict):
             version = plain.pop("version", None)

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._numbers import shown
 from .._progress import track
-from ..files import DamagedFile, existing
-from .images import ImageSet, stored_like, to_unit
+from ..files import DamagedFile, as_path, existing
+from .images import ImageSet, check_names, stored_like, to_unit
 from .own import as_labels
 from .pictures import MODES, mode_of, read_picture, to_pil
 
@@ -61,7 +62,8 @@ def from_folder(
         FileNotFoundError: There is no such folder, or no such csv file.
         TypeError: The groups are neither a function nor a file, or a name of one is None or cannot be compared.
         ValueError: It holds no class folders, or whole data sets (train, test); a class has no pictures; pictures
-            differ in size; or the csv file lacks a column or a picture, or gives one two groups.
+            differ in size, or do not fit into memory; or the csv file lacks a column or a picture, or gives one two
+            groups.
         DamagedFile: A picture cannot be read, or one that `save_folder` wrote is missing; it is named.
 
     Example:
@@ -77,7 +79,10 @@ def from_folder(
         sides = _one_size(files, [shape for shape, _ in shapes])
     modes = {mode for _, mode in shapes}
     mode = modes.pop() if len(modes) == 1 else "RGB"
-    x = torch.empty(len(files), len(mode), *sides, dtype=torch.uint8)
+    try:
+        x = torch.empty(len(files), len(mode), *sides, dtype=torch.uint8)
+    except RuntimeError as error:
+        raise ValueError(f"{len(files)} pictures of {sides[0]}x{sides[1]} pixels do not fit into memory") from error
     for place, (path, _) in enumerate(track(files, Path(root).name)):
         x[place] = read_picture(path, mode, sides)
     return ImageSet(x, torch.tensor([label for _, label in files]), names, numbers)
@@ -93,12 +98,14 @@ def files_of(
         ValueError: It holds no class folders, or a class has no pictures.
         DamagedFile: A picture that `save_folder` wrote is missing.
     """
-    root = Path(root).expanduser()
+    root = as_path(root).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}")
+    if classes is not None:
+        classes = check_names(classes)
     names, files, groups = _listed(root) if (root / LISTING).is_file() else (*_found(root, classes), None)
-    if classes is not None and tuple(classes) != names:
-        raise ValueError(f"{root} was written with the classes {names}; you asked for {tuple(classes)}")
+    if classes is not None and classes != names:
+        raise ValueError(f"{root} was written with the classes {names}; you asked for {classes}")
     return names, files, groups
 
 
@@ -119,7 +126,7 @@ def save_folder(data: ImageSet, path: Path | str) -> Path:
         FileExistsError: There is something already.
         ValueError: A class name cannot be a folder's, or images have not 1, 3 or 4 channels.
     """
-    path = Path(path).expanduser()
+    path = as_path(path).expanduser()
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise FileExistsError(f"{path} is there already and not empty; nothing was written")
     for name in data.classes:
@@ -196,13 +203,15 @@ def _found(root: Path, classes: Sequence[str] | None) -> tuple[tuple[str, ...], 
 def _numbered(root: Path, files: Sequence[Path], groups: GroupOf) -> Tensor:
     """The number of each picture's group, [N], in the order in which the groups come."""
     if not callable(groups) and not isinstance(groups, Path | str):
-        raise TypeError(f"groups must be a function from a picture's path to its group, or a csv file; got {groups!r}")
+        raise TypeError(
+            f"groups must be a function from a picture's path to its group, or a csv file; got {shown(groups)}"
+        )
     inside = [path.relative_to(root) for path in files]
     named = [groups(path) for path in inside] if callable(groups) else _from_csv(Path(groups), inside)
     numbers: dict[Hashable, int] = {}
     for path, name in zip(inside, named, strict=True):
         if name is None or not isinstance(name, Hashable):
-            raise TypeError(f"the name of a group must be a text, a number or a path; {path} got {name!r}")
+            raise TypeError(f"the name of a group must be a text, a number or a path; {path} got {shown(name)}")
         numbers.setdefault(name, len(numbers))
     return torch.tensor([numbers[name] for name in named])
 
@@ -219,7 +228,9 @@ def _from_csv(table: Path, files: Sequence[Path]) -> list[str]:
         for row in rows:
             file, group = row["file"], row["group"]
             if not file or not group:
-                raise ValueError(f"{table}, line {rows.line_num}, needs a file and its group; got {file!r}, {group!r}")
+                raise ValueError(
+                    f"{table}, line {rows.line_num}, needs a file and its group; got {shown(file)}, {group!r}"
+                )
             if known.setdefault(Path(file).as_posix(), group) != group:
                 raise ValueError(f"{table} gives {file} two groups: {known[Path(file).as_posix()]} and {group}")
     absent = [path.as_posix() for path in files if path.as_posix() not in known]
@@ -242,7 +253,7 @@ def _sides(size: Any) -> tuple[int, int] | None:
     except TypeError:
         sides = ()
     if len(sides) != 2 or min(sides) < 1:
-        raise ValueError(f"size must be a number of pixels, or (height, width); got {size!r}")
+        raise ValueError(f"size must be a number of pixels, or (height, width); got {shown(size)}")
     return sides
 
 

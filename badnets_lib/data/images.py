@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 
-from .._numbers import number, whole
+from .._numbers import number, of_kind, shown, whole
 from .._warnings import warn_assumption
 
 if TYPE_CHECKING:
@@ -132,8 +132,10 @@ class ImageSet:
     def __post_init__(self) -> None:
         check_stored(self.x)
         warn_if_divided_twice(self.x)
-        object.__setattr__(self, "classes", _names(self.classes))
+        object.__setattr__(self, "classes", check_names(self.classes))
         _check_labels(self.y, len(self.x), self.x.device, len(self.classes))
+        if self.groups is not None:
+            of_kind("groups, one number per image,", self.groups, Tensor, "use torch.tensor(groups)")
         if self.groups is not None and len(self.groups) != len(self.y):
             raise ValueError(f"{len(self.y)} images but {len(self.groups)} group numbers")
         if self.groups is not None and self.groups.device != self.y.device:
@@ -145,9 +147,17 @@ class ImageSet:
     def __getitem__(self, keep: Any) -> ImageSet:
         """The images at some positions, or those where a mask is True, as a set of their own."""
         if isinstance(keep, bool | int | np.integer):
-            raise TypeError(f"an ImageSet is indexed by a slice, positions or a mask; got {keep!r} (use [{keep}:][:1])")
+            raise TypeError(
+                f"an ImageSet is indexed by a slice, positions or a mask; got {shown(keep)} (use [{keep}:][:1])"
+            )
         if not isinstance(keep, slice):
-            keep = torch.as_tensor(keep, device=self.y.device)
+            try:
+                keep = torch.as_tensor(keep, device=self.y.device)
+            except (TypeError, ValueError, RuntimeError) as error:
+                wanted = "an ImageSet is indexed by a slice, positions or a mask"
+                raise TypeError(f"{wanted}; got {shown(keep)}") from error
+            if keep.numel() and (keep.is_floating_point() or keep.is_complex()):
+                raise TypeError(f"positions must be whole numbers, a mask boolean; got {keep.dtype}")
             if not keep.numel():
                 keep = keep.long()
             if keep.ndim != 1:
@@ -157,7 +167,11 @@ class ImageSet:
 
     def to(self, device: str | torch.device) -> ImageSet:
         """The same images on another device."""
-        if self.x.device == torch.device(device):
+        try:
+            wanted = torch.device(device)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"device must be a torch device such as 'cpu' or 'cuda'; got {shown(device)}") from error
+        if self.x.device == wanted:
             return self
         groups = None if self.groups is None else self.groups.to(device)
         return self._of_parts(self.x.to(device), self.y.to(device), groups)
@@ -303,7 +317,7 @@ def seeded_generator(seed: Any) -> torch.Generator:
     try:
         return torch.Generator().manual_seed(index(seed))
     except TypeError:
-        raise TypeError(f"a seed is a whole number; got {seed!r}") from None
+        raise TypeError(f"a seed is a whole number; got {shown(seed)}") from None
 
 
 def label_fingerprint(y: Labels, classes: Sequence[str]) -> str:
@@ -321,11 +335,21 @@ def warn_if_divided_twice(x: StoredImages) -> None:
         )
 
 
-def _check_labels(y: Tensor, images: int, device: torch.device, classes: int) -> None:
+def check_label_tensor(y: Any) -> Tensor:
+    """The labels, if they are a tensor at all.
+
+    Raises:
+        TypeError: They are something else.
+    """
     if not isinstance(y, Tensor):
         raise TypeError(
             f"labels need a torch tensor [N] of integers; got {type(y).__name__} (use torch.tensor(labels))"
         )
+    return y
+
+
+def _check_labels(y: Tensor, images: int, device: torch.device, classes: int) -> None:
+    check_label_tensor(y)
     if y.ndim != 1 or y.is_floating_point() or y.dtype == torch.bool:
         raise ValueError(f"labels need shape [N] and an integer dtype; got {y.dtype} {list(y.shape)}")
     if images != len(y):
@@ -336,9 +360,14 @@ def _check_labels(y: Tensor, images: int, device: torch.device, classes: int) ->
         raise ValueError(f"labels must lie in [0, {classes}); got {int(y.min())} to {int(y.max())}")
 
 
-def _names(classes: Any) -> tuple[str, ...]:
+def check_names(classes: Any) -> tuple[str, ...]:
+    """The class names as a tuple.
+
+    Raises:
+        TypeError: They are none.
+    """
     if isinstance(classes, str) or not isinstance(classes, Sequence) or not all(isinstance(c, str) for c in classes):
-        raise TypeError(f"classes must be the class names in label order; got {classes!r}")
+        raise TypeError(f"classes must be the class names in label order; got {shown(classes)}")
     return tuple(classes)
 
 

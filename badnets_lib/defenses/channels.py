@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .._numbers import of_kind, shown, whole, wholes
 from ..counts import Proportion
-from ..data.images import ImageSet
+from ..data.images import ImageSet, check_set
 from ..models.inference import check_network, check_outputs, place, placement, predict, unwrapped
 from ..models.layers import Call, calls_of, find_layer, last_convolution, listen
 from ._replay import calls_before, replaying
@@ -49,11 +50,13 @@ class Channels:
 
     def __init__(self, model: nn.Module, data: ImageSet, layer: str | None = None, *, batch_size: int = 64) -> None:
         self._model = unwrapped(check_network(model))
-        if not len(data):
+        if not len(check_set(data, "the activity of channels")):
             raise ValueError("the activity of channels needs at least 1 image; got none")
         self._data = data
-        self._batch_size = batch_size
-        self.layer = layer or last_convolution(self._model, data.x)
+        self._batch_size = whole("batch_size", batch_size)
+        if self._batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1; got {batch_size}")
+        self.layer = last_convolution(self._model, data.x) if layer is None else of_kind("layer", layer, str)
         calls, _ = calls_of(self._model, data.x)
         unit = _unit(self._model, calls, self.layer)
         self._unit = tuple(call.name for call in unit)
@@ -87,6 +90,7 @@ class Channels:
 
         What comes before the layer is computed once for each batch, and handed out again for every count.
         """
+        order = wholes("order", order)
         network, silent, before = self._cut(order)
         weights = placement(network)
         hits = torch.zeros(len(order) + 1, dtype=torch.long)
@@ -157,7 +161,10 @@ def _silenced(model: nn.Module, name: str, count: int, channels: Sequence[int]) 
     network = copy.deepcopy(model).eval()
     layer = find_layer(network, name)
     silent = torch.zeros(count, dtype=torch.bool, device=placement(network).device)
-    silent[list(channels)] = True
+    chosen = wholes("channels", channels)
+    if not all(0 <= channel < count for channel in chosen):
+        raise ValueError(f"channels must lie in [0, {count}); got {shown(channels)}")
+    silent[list(chosen)] = True
     if "silent" in dict(layer.named_buffers(recurse=False)):
         silent |= _mask_of(layer)
     else:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from .._numbers import of_kind
 from ..counts import Difference, Proportion
 from ..data.images import ImageSet, Mask
 from ..evaluation.scores import Scorecard
@@ -46,6 +47,7 @@ class Rates:
         Raises:
             ValueError: They differ in length or are not boolean.
         """
+        of_kind("truth, True where an image is poisoned,", truth, Tensor)
         if flagged.dtype != torch.bool or truth.dtype != torch.bool or flagged.shape != truth.shape:
             received = f"{flagged.dtype} {list(flagged.shape)} and {truth.dtype} {list(truth.shape)}"
             raise ValueError(f"need as many booleans as verdicts, position by position; got {received}")

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .._numbers import whole
+from .._numbers import shown, whole
 from ..counts import Proportion
 from ..data.images import Images, ImageSet, StoredImages, check_set, check_stored, to_unit
 
@@ -82,7 +82,7 @@ def _channel_numbers(name: str, given: Any) -> list[float]:
     try:
         numbers = [float(each) for each in given]
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be one number a channel, such as (0.5, 0.5, 0.5); got {given!r}") from error
+        raise TypeError(f"{name} must be one number a channel, such as (0.5, 0.5, 0.5); got {shown(given)}") from error
     if not all(map(isfinite, numbers)):
         raise ValueError(f"{name} must be finite numbers; got {numbers}")
     return numbers

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .._numbers import of_kind
 from ..data.images import StoredImages
 from .inference import (
     batches_of,
@@ -97,6 +98,7 @@ def calls_of(model: nn.Module, x: StoredImages) -> tuple[list[Call], Float[Tenso
         x: Images [N, C, H, W]; two are enough, and the first two are used.
     """
     network = _with_layers(model)
+    check_tensor(x)
     heard: list[Call] = []
     begun: list[tuple[int, Tensor | None, int]] = []
     numbers: Counter[str] = Counter()
@@ -295,7 +297,7 @@ def listen(
             what is heard is no tensor with one row an image.
     """
     network = _with_layers(model)
-    layer = last_hidden(network, x) if layer is None else layer
+    layer = last_hidden(network, x) if layer is None else of_kind("layer, the name of a layer,", layer, str)
     found = find_layer(network, layer.removeprefix(INPUT))
     weights = placement(network)
     said: list[Any] = []
