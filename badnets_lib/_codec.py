@@ -82,8 +82,11 @@ def parse(text: str, name: str) -> Any:
     """What JSON text holds.
 
     Raises:
+        TypeError: It is no text.
         ValueError: The text is not JSON.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"{name} is read from a text; got {type(text).__name__}")
     try:
         return json.loads(text, parse_constant=_no_number)
     except ValueError as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
-from ._numbers import whole
+from ._numbers import check_numbers, number, of_kind, shown, whole
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,10 @@ class Proportion:
     @classmethod
     def of(cls, outcomes: Iterable[Any]) -> Proportion:
         """How many of some yes-or-no outcomes are yes: of a boolean tensor, list or array."""
-        every = [bool(each) for each in getattr(outcomes, "tolist", lambda: outcomes)()]
+        found = getattr(outcomes, "tolist", lambda: outcomes)()
+        if isinstance(found, str) or not isinstance(found, Iterable):
+            raise TypeError(f"outcomes must be yes or no, in a tensor, a list or an array; got {shown(outcomes)}")
+        every = [bool(each) for each in found]
         return cls(sum(every), len(every))
 
     @property
@@ -63,7 +66,7 @@ class Proportion:
         References:
             Wilson, Probable inference, the law of succession, and statistical inference, JASA 1927.
         """
-        if not 0 < confidence < 1:
+        if not 0 < number("confidence", confidence) < 1:
             raise ValueError(f"confidence must lie strictly between 0 and 1; got {confidence}")
         z = NormalDist().inv_cdf((1 + confidence) / 2)
         n = self.trials
@@ -76,6 +79,7 @@ class Proportion:
 
     def __add__(self, other: Proportion) -> Proportion:
         """Pool two counts of the same kind of event, for instance over seeds."""
+        of_kind("what is added to a Proportion", other, Proportion)
         return Proportion(self.hits + other.hits, self.trials + other.trials)
 
     def __str__(self) -> str:
@@ -171,6 +175,9 @@ class Difference:
 
     first: Proportion
     second: Proportion
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
 
     @property
     def value(self) -> float:

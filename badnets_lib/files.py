@@ -20,6 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ._numbers import shown
+
 
 class DamagedFile(ValueError):
     """The file is not what was written: truncated or altered."""
@@ -33,12 +35,25 @@ SEALED = frozenset({"header", "sha256", "seal"})
 """What the metadata of a file of this library hold."""
 
 
+def as_path(path: Any) -> Path:
+    """A path from a text or a path.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"a path must be a text or a Path; got {shown(path)}")
+    return Path(path)
+
+
 def write_atomically(path: Path | str, content: bytes | str, *, mode: int = 0o644) -> Path:
     """Write `content` to `path` so that a reader, or a crash, sees the old file or the new one.
 
     `mode` holds from the first byte on: a file that only its owner may read never was anybody else's.
     """
-    path = Path(path)
+    path = as_path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -126,7 +141,7 @@ def existing(path: Path | str) -> Path:
     Raises:
         FileNotFoundError: There is none.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is a folder, not a file" if path.is_dir() else f"no file {path}")
     return path

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import warnings
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -200,6 +201,80 @@ def test_sets_that_do_not_fit_together_are_refused(case):
         bd.audit(network, trusted[:2])
 
 
+# ---- what came close ----
+
+
+def reversed_for(number, ratio, anomaly, *, flagged=False, reached=True):
+    return auditing.LabelTrigger(CLASSES[number], number, 24 * ratio, ratio, anomaly, flagged, reached)
+
+
+def judged(found, *triggers):
+    """The audit as if the scan had reversed these triggers and no filter had run, and what it did not exclude."""
+    spots = blind_spots(training=False, not_run=(), triggers=triggers)
+    return replace(found, triggers=triggers, suspects=(), not_excluded=spots)
+
+
+OTHERS = [reversed_for(number, ratio, 0.1) for number, ratio in ((0, 1.1), (1, 0.9), (2, 1.2), (5, 1.0))]
+
+
+@pytest.mark.parametrize(("ratio", "anomaly"), [(0.42, 1.6), (0.6, 2.4)])
+def test_a_label_within_one_limit_came_close_and_is_not_excluded(found, ratio, anomaly):
+    """A mask of 0.42 of the median, whose index is none of an outlier; and the other way round."""
+    report = judged(found, *OTHERS, reversed_for(3, ratio, anomaly))
+    assert report.findings == ()
+    assert report.verdict == (
+        f"Nothing was found beyond the limits, but this came close: elm, {ratio:.2f} of the median. "
+        "It was not excluded."
+    )
+    assert len(report.indications) == 1
+    assert f"elm is unusually small ({24 * ratio:.1f} pixels, {ratio:.2f} of the median" in report.indications[0]
+    first = report.not_excluded[0]
+    assert first.attack == "a backdoor to elm"
+    assert "only if the index is above 2 and the mask at most 0.42 of the median" in first.because
+    assert "a backdoor to elm" in report.to_html()
+    assert "a backdoor to elm" in report.to_markdown()
+
+
+def test_where_no_label_came_close_the_first_in_line_is_named(found):
+    unreached = reversed_for(4, 0.1, 9.0, reached=False)
+    report = judged(found, *OTHERS, reversed_for(3, 0.6, 1.2), unreached)
+    assert report.verdict.startswith("Nothing was found; the smallest mask is that of elm, 0.60 of the median.")
+    assert report.not_excluded[0].attack == "a backdoor to elm"
+    assert report.indications == report.came_close == ()
+
+
+def test_behind_a_finding_only_what_came_close_is_named(found):
+    flagged = reversed_for(3, 0.1, 5.0, flagged=True)
+    assert judged(found, *OTHERS, flagged).not_excluded[0].attack != "a backdoor to birch"
+    both = judged(found, *OTHERS[1:], flagged, reversed_for(0, 0.4, 1.0))
+    assert both.verdict.startswith("Something was found")
+    assert both.not_excluded[0].attack == "a backdoor to ash"
+
+
+def test_a_filter_that_nothing_confirms_came_close(found):
+    suspects = auditing.Suspects("ash", 0, Proportion(40, 100), "Deep k-NN", True, tuple(range(40)))
+    report = replace(judged(found, *OTHERS), suspects=(suspects,))
+    assert report.findings == ()
+    assert "ash, 40.0% of whose training images are flagged by Deep k-NN" in report.verdict
+
+
+def test_few_labels_are_said_to_be_few(found):
+    little = "among fewer than 5 labels that rule has little power"
+    few, enough = judged(found, *OTHERS), judged(found, *OTHERS, reversed_for(3, 0.9, 0.2))
+    assert any(little in spot.because for spot in few.not_excluded)
+    assert not any(little in spot.because for spot in enough.not_excluded)
+
+
+def test_the_smallest_mask_is_tried_on_kept_images_whatever_the_verdict(case):
+    _, _, twin, trusted, _ = case
+    report = bd.audit(twin, trusted, minutes=2.0)
+    assert report.smallest is not None
+    assert report.smallest.effect is not None
+    assert report.smallest.norm == min(each.norm for each in report.triggers if each.reached)
+    middle = torch.tensor([each.norm for each in report.triggers if each.reached]).quantile(0.5)
+    assert report.smallest.ratio == pytest.approx(report.smallest.norm / float(middle))
+
+
 # ---- renderings ----
 
 
@@ -266,11 +341,65 @@ def test_a_saved_report_is_whole(found, tmp_path):
 
     folder = found.save(tmp_path / "report")
     assert (folder / "report.html").read_text(encoding="utf-8") == found.to_html()
-    assert json.loads((folder / "report.json").read_text(encoding="utf-8"))["version"] == 1
+    assert json.loads((folder / "report.json").read_text(encoding="utf-8"))["version"] == 2
     named = re.findall(r"\]\((pictures/[^)]+)\)", (folder / "report.md").read_text(encoding="utf-8"))
     assert sorted(named) == sorted(f"pictures/{path.name}" for path in (folder / "pictures").iterdir())
     for name in named:
         Image.open(folder / name).verify()
+
+
+def test_a_saved_report_comes_back(found, tmp_path):
+    assert auditing.Audit.load(found.save(tmp_path)) == found
+    bare = replace(found, triggers=(), suspects=(), screening=None, repairs=(), minutes=0.5)
+    assert auditing.Audit.load(bare.save(tmp_path / "bare")) == bare
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda plain: plain.update(colour="red"), "this is not an audit: unknown colour"),
+    (lambda plain: plain["triggers"][1].update(colour="red"), "triggers: unknown colour"),
+    (lambda plain: plain["triggers"][1]["picture"].update(colour="red"), "unknown colour"),
+    (lambda plain: plain["triggers"][1]["picture"].update(file="../report.md"), "lies in the folder of pictures"),
+    (lambda plain: plain["triggers"][1].update(picture="x.png"), "expected an object with keys; got 'x.png'"),
+    (lambda plain: plain.pop("steps"), "missing steps"),
+    (lambda plain: plain["steps"][0].update(state="doing"), "steps.state: expected one of done, not run, broke"),
+    (lambda plain: plain.update(version=1), "not an audit of version 2; got version 1"),
+    (lambda plain: plain.update(triggers=3), "triggers: expected a list; got 3"),
+])  # fmt: skip
+def test_what_is_no_report_of_ours_is_refused_by_name(found, tmp_path, change, message):
+    path = found.save(tmp_path) / "report.json"
+    plain = json.loads(path.read_text(encoding="utf-8"))
+    change(plain)
+    path.write_text(json.dumps(plain), encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        auditing.Audit.load(tmp_path)
+
+
+def test_a_picture_that_is_missing_or_another_is_named(found, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file .*report\.json"):
+        auditing.Audit.load(tmp_path)
+    picture = found.save(tmp_path) / "pictures" / found.pictures()[0].file
+    picture.write_bytes(found.pictures()[1].png)
+    with pytest.raises(bd.DamagedFile, match=f"{picture.name} is not the picture"):
+        auditing.Audit.load(tmp_path)
+    picture.unlink()
+    with pytest.raises(FileNotFoundError, match=f"no file .*{picture.name}"):
+        auditing.Audit.load(tmp_path)
+
+
+def test_a_folder_that_is_used_again_holds_what_the_new_report_names(found, tmp_path):
+    folder = found.save(tmp_path / "report")
+    theirs = folder / "pictures" / "trigger-99.png"
+    theirs.write_bytes(b"somebody else's")
+    (folder / "notes.txt").write_text("mine", encoding="utf-8")
+    fewer = replace(found, triggers=found.triggers[:1], suspects=())
+    kept = [each.file for each in fewer.pictures()]
+    assert 0 < len(kept) < len(found.pictures())
+    assert auditing.Audit.load(fewer.save(folder)) == fewer
+    assert sorted(path.name for path in (folder / "pictures").iterdir()) == sorted([*kept, theirs.name])
+    assert (folder / "notes.txt").exists()
+    theirs.unlink()
+    replace(found, triggers=(), suspects=()).save(folder)
+    assert not (folder / "pictures").exists()
 
 
 # ---- the parts ----

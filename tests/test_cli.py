@@ -124,6 +124,7 @@ def test_scan_says_by_its_exit_code_whether_it_found_something(badnets, monkeypa
     assert lines[1].split()[:3] == ["4.0", "3.0", "birch"], "the smallest mask comes first"
     assert ("FLAGGED" in lines[1]) == bool(flagged)
     assert ("That excludes neither" in out) == (not flagged)
+    assert ("The smallest mask is that of birch, 0.20 of the median" in out) == (not flagged)
 
 
 def test_a_scan_without_a_verdict_does_not_say_that_nothing_was_found(badnets, monkeypatch):

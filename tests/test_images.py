@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from badnets_lib import AssumptionWarning, ImageSet
+from badnets_lib import AssumptionWarning, Attack, Goal, ImageSet, Patch
 from badnets_lib.data.images import check_images, stored_like, to_unit
 
 AB = ("a", "b")
@@ -212,6 +212,30 @@ def test_the_fingerprint_follows_edits_through_numpy():
     before = torch_made.fingerprint
     torch_made.x.numpy()[0] = 1.0
     assert torch_made.fingerprint != before
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32, torch.float64, torch.bfloat16])
+def test_the_fingerprint_follows_edits_that_torch_does_not_count(kind):
+    data = ImageSet(torch.zeros(20, 1, 4, 4, dtype=kind), torch.arange(20) % 2, AB)
+    seen = {data.fingerprint}
+    data.x.data[3, 0, 1, 2] = 1
+    seen.add(data.fingerprint)
+    data.x.data[3:5] = data.x.data[3:5].flip(0)  # the same images in another order
+    seen.add(data.fingerprint)
+    data.y.data[0] = 1
+    seen.add(data.fingerprint)
+    assert len(seen) == 4
+    plan = Attack(Patch(size=2), Goal.all_to_one(0, 2)).plan(data, fraction=0.1)
+    data.x.data[0] = 1
+    with pytest.raises(ValueError, match="the plan was drawn for data"):
+        plan.poison(data)
+
+
+def test_the_fingerprint_is_made_once(monkeypatch):
+    data = ImageSet(torch.zeros(20, 1, 4, 4), torch.arange(20) % 2, AB)
+    first = data.fingerprint
+    monkeypatch.setattr("badnets_lib.data.images.to_unit", lambda x: pytest.fail("hashed again"))
+    assert data.fingerprint == first
 
 
 def test_the_fingerprint_knows_the_class_names(tiny):

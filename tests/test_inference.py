@@ -223,6 +223,23 @@ def test_the_fast_layout_is_left_to_networks_that_can(tiny):
     assert model.training and predict(model, tiny.x).shape == (60, 3)
 
 
+def test_a_network_answers_many_images_in_the_fast_layout_and_keeps_its_own():
+    seen = []
+
+    class Spy(SmallCNN):
+        def forward(self, x):
+            seen.append(self.conv2.weight.is_contiguous())
+            return super().forward(x)
+
+    model = Spy(3, 3, 2)
+    predict(model, torch.rand(100, 3, 8, 8))
+    assert not any(seen) and seen
+    assert all(weight.is_contiguous() for weight in model.parameters())
+    seen.clear()
+    predict(model, torch.rand(4, 3, 8, 8))
+    assert seen == [True]
+
+
 # --- normalisation ---
 
 

@@ -5,7 +5,8 @@ import torch
 from foreign import NETWORKS, made
 from torch import nn
 
-from badnets_lib import Normalized, PaperCNN, SmallCNN, channel_means
+from badnets_lib import ImageSet, Normalized, PaperCNN, SmallCNN, channel_means
+from badnets_lib.defenses.channels import Channels
 from badnets_lib.models.layers import (
     find_layer,
     fully_connected,
@@ -237,8 +238,23 @@ def test_the_fully_connected_layers_at_the_end(name, wanted, x):
 
 
 def test_a_network_without_convolution(tiny):
-    with pytest.raises(ValueError, match="Sequential calls no convolution"):
+    with pytest.raises(ValueError, match="Sequential has no hidden convolution that it calls once"):
         last_convolution(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), tiny.x)
+
+
+def test_pruning_and_the_transfer_attack_mean_one_last_convolution(x):
+    """One convolution is called twice, and the last one makes the logits: neither can be pruned."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.twice, self.logits = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 3, 1)
+
+        def forward(self, images):
+            return self.logits(self.twice(self.twice(self.first(images)).relu())).mean((2, 3))
+
+    images = ImageSet(x, torch.arange(len(x)) % 3, ("a", "b", "c"))
+    assert last_convolution(Net(), x) == Channels(Net(), images).layer == "first"
 
 
 def test_layers_are_found_by_name():

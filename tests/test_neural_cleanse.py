@@ -1,6 +1,7 @@
 import copy
 import math
 import statistics
+import warnings
 
 import pytest
 import torch
@@ -362,6 +363,41 @@ def test_two_classes_are_scanned_and_not_judged():
     assert isinstance(scan, Scan) and scan.flagged == () and scan.reached.all() and not scan.anomaly.any()
     assert not scan.judged and "no verdict" in repr(scan)
     assert scan.norms[1] < scan.norms[0], "its triggers can still be looked at"
+
+
+@pytest.mark.parametrize(("labels", "warned"), [(3, True), (4, True), (5, False)])
+def test_few_labels_are_announced(labels, warned):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        scan = QUICK(Corner(labels), Holding(rows(120, labels)))
+    assert scan.judged, "otherwise another sentence is due"
+    assert ("too-few-labels" in pages(caught)) == warned
+    assert any(f"among {labels} labels an outlier is hard to tell" in str(each.message) for each in caught) == warned
+
+
+@pytest.mark.parametrize(("labels", "told"), [(3, 52), (4, 66), (10, 85), (43, 92)])
+def test_how_often_a_mask_of_a_quarter_of_its_size_is_flagged(labels, told):
+    """What chapters/assumptions.md says of few labels."""
+    source = torch.Generator().manual_seed(labels)
+    norms = (0.35 * torch.randn(1000, labels, generator=source)).exp()
+    norms[:, 0] /= 4
+    caught = sum(0 in NeuralCleanse().judge(each)[1] for each in norms)
+    assert caught / 10 == pytest.approx(told, abs=4)
+
+
+def test_ratios_are_to_the_median_of_what_was_reached():
+    def scan(norms, reached=None):
+        count = len(norms)
+        empty = torch.zeros(count, 1, 2, 2)
+        reached = None if reached is None else torch.tensor(reached)
+        return Scan(torch.zeros(count), torch.tensor(norms), empty, empty, (), reached=reached)
+
+    assert scan([2.0, 4.0, 8.0]).ratios.tolist() == [0.5, 1, 2]
+    assert scan([2.0, 4.0, 99.0], [True, True, False]).ratios.tolist() == pytest.approx([2 / 3, 4 / 3, 33])
+    assert scan([2.0, 4.0, 8.0], [False] * 3).ratios.tolist() == [0.5, 1, 2]
+    assert scan([0.0, 0.0, 8.0]).ratios.tolist() == [1, 1, 1]
+    smallest = [scan([9.0, 4.0, 2.0], each).smallest for each in (None, [True, True, False], [False] * 3)]
+    assert smallest == [2, 1, 2]
 
 
 def test_answers_that_are_no_numbers_are_refused(holding):

@@ -330,6 +330,69 @@ def test_classes_fix_the_labels_of_a_folder(zoo):
         ImageSet.from_folder(zoo, classes=("cat", "bee"))
 
 
+@pytest.fixture
+def films(tmp_path):
+    """Pictures named FILM_FRAME, as videos and tracks of traffic signs come."""
+    for place, name in enumerate(("cat/a_1", "cat/a_2", "cat/b_1", "dog/b_2", "dog/c_1")):
+        path = tmp_path / "films" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((6, 5), 20 * place, np.uint8)).save(path)
+    return tmp_path / "films"
+
+
+def film_of(path):
+    assert not path.is_absolute(), "the path is the one inside the folder"
+    return path.stem[0]
+
+
+def test_pictures_of_one_film_are_one_group(films, tmp_path):
+    data = ImageSet.from_folder(films, groups=film_of)
+    assert data.groups.tolist() == [0, 0, 1, 1, 2]
+    assert ImageSet.from_folder(films, groups=lambda path: path.parent / film_of(path)).groups.tolist() == [
+        0,
+        0,
+        1,
+        2,
+        3,
+    ]
+    again = ImageSet.from_folder(data.save_folder(tmp_path / "saved"))
+    assert again.groups.tolist() == data.groups.tolist()
+    assert ImageSet.from_folder(tmp_path / "saved", groups=lambda path: 0).groups.tolist() == [0] * 5
+    assert ImageSet.from_folder(films).groups is None
+
+
+def test_a_table_says_which_pictures_belong_together(films, tmp_path):
+    table = tmp_path / "groups.csv"
+    rows = ["dog/c_1.png,x", "cat/a_1.png,y", "cat/a_2.png,y", "cat/b_1.png,x", "dog/b_2.png,x", "dog/other.png,z"]
+    table.write_text("\n".join(["file,group", *rows]), encoding="utf-8-sig")
+    assert ImageSet.from_folder(films, groups=table).groups.tolist() == [0, 0, 1, 1, 1]
+    assert ImageSet.from_folder(films, groups=str(table)).groups.tolist() == [0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("name,film\ncat/a_1.png,x", "groups.csv needs the columns 'file' and 'group'; got name, film"),
+    ("file,group\ncat/a_1.png,x", "names no group for 4 of 5 pictures, the first is cat/a_2.png"),
+    ("file,group\ncat/a_1.png,x\ncat/a_1.png,y", "gives cat/a_1.png two groups: x and y"),
+    ("file,group\ncat/a_1.png,", "line 2, needs a file and its group; got 'cat/a_1.png', ''"),
+    ("", "needs the columns 'file' and 'group'; got none"),
+])  # fmt: skip
+def test_a_table_of_groups_that_does_not_fit_is_named(films, tmp_path, text, message):
+    (tmp_path / "groups.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        ImageSet.from_folder(films, groups=tmp_path / "groups.csv")
+
+
+@pytest.mark.parametrize(("groups", "error", "message"), [
+    ([0, 0, 1, 1, 2], TypeError, r"to its group, or a csv file; got \[0, 0, 1, 1, 2\]"),
+    (lambda path: None, TypeError, r"a text, a number or a path; cat/a_1.png got None"),
+    (lambda path: [path], TypeError, "a text, a number or a path; cat/a_1.png got"),
+    ("nowhere.csv", FileNotFoundError, "no file nowhere.csv"),
+])  # fmt: skip
+def test_groups_of_another_kind_are_refused(unchecked, films, groups, error, message):
+    with pytest.raises(error, match=message):
+        ImageSet.from_folder(films, groups=groups)
+
+
 def test_folders_that_are_none_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"no folder {tmp_path / 'nowhere'}"):
         ImageSet.from_folder(tmp_path / "nowhere")

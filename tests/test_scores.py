@@ -199,8 +199,8 @@ def test_a_half_precision_network_that_overflows_is_not_scored(experiment):
 
 
 @pytest.mark.parametrize(("wrong", "message"), [
-    ({"attack": Patch(1)}, r"score needs an Attack\(trigger, goal\); got Patch"),
-    ({"attack": Goal.all_to_one(7, 10)}, "score needs an Attack"),
+    ({"attack": Patch(1)}, r"need an Attack\(trigger, goal\); got Patch"),
+    ({"attack": Goal.all_to_one(7, 10)}, "need an Attack"),
     ({"model": Scorecard}, "need a network"),
     ({"test": torch.zeros(3, 1, 8, 8)}, "counting needs an ImageSet; got Tensor"),
 ])  # fmt: skip

@@ -125,6 +125,16 @@ def test_the_callers_network_and_data_are_left_alone(tiny):
     assert torch.equal(tiny.x, x) and torch.equal(tiny.y, y)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_weights_lie_in_memory_as_the_caller_had_them(tiny, tmp_path, layout):
+    given = SmallCNN(3, 3, 2).to(memory_format=layout)
+    colour = replace(tiny, x=tiny.x.expand(-1, 3, -1, -1))
+    model = train(colour, CONFIG, model=given).model
+    assert [weight.stride() for weight in model.parameters()] == [weight.stride() for weight in given.parameters()]
+    if layout == torch.contiguous_format:
+        save_file(model.state_dict(), tmp_path / "weights.safetensors")
+
+
 def test_training_goes_on_from_a_given_network(tiny):
     first = train(tiny, CONFIG, model=small)
     more = train(tiny, CONFIG, model=first.model)

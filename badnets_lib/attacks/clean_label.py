@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from .._numbers import of_kind
 from ..data.images import ImageSet, stored_like, to_unit
 from ..poisoning import PoisonPlan
 from .evasion import pgd
@@ -37,7 +38,7 @@ def harden(
     References:
         Turner, Tsipras, Madry, Label-consistent backdoor attacks, 2019. arXiv:1912.02771.
     """
-    if not plan.attack.goal.clean_label:
+    if not of_kind("plan", plan, PoisonPlan).attack.goal.clean_label:
         raise ValueError("only a clean-label plan is hardened; this plan changes labels, which is enough")
     plan.check_data(train)
     chosen = torch.tensor(plan.indices, device=train.y.device)

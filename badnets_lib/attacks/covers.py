@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import torch
 
-from .._numbers import number
+from .._numbers import number, of_kind, shown
 from ..data.images import Images, ImageSet, seeded_generator, stored_like, to_unit
 from ..poisoning import PoisonPlan
 from ..triggers import Trigger
@@ -59,8 +59,9 @@ def add_covers(train: ImageSet, plan: PoisonPlan, disguise: str, *, amount: floa
         ValueError: The disguise is unknown, the plan adds copies, or the amount asks for no image or for more than
             there are.
     """
-    if disguise not in DISGUISES:
-        raise ValueError(f"disguise must be one of {', '.join(DISGUISES)}; got {disguise!r}")
+    if not isinstance(disguise, str) or disguise not in DISGUISES:
+        raise ValueError(f"disguise must be one of {', '.join(DISGUISES)}; got {shown(disguise)}")
+    of_kind("plan", plan, PoisonPlan)
     if plan.added:
         raise ValueError("covers need a plan that replaces images; this one adds copies")
     poisoned = plan.poison(train)

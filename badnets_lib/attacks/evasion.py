@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from .._numbers import whole
+from .._numbers import number, whole
 from .._progress import track
-from ..data.images import Images, ImageSet, Labels, check_images, check_set, seeded_generator
+from ..data.images import Images, ImageSet, Labels, check_images, check_label_tensor, check_set, seeded_generator
 from ..models.inference import (
     BATCH,
     check_finite,
@@ -88,9 +88,12 @@ def pgd(
     References:
         Madry et al., Towards deep learning models resistant to adversarial attacks, 2018. arXiv:1706.06083.
     """
+    for name, value in (("eps", eps), ("step", step)):
+        number(name, value)
+    steps = whole("steps", steps)
     if not (eps > 0 and step > 0 and steps >= 1):  # written so that NaN fails too
         raise ValueError(f"eps and step must be positive and steps at least 1; got {eps}, {step}, {steps}")
-    if len(check_images(x)) != len(y) or not len(x):
+    if len(check_images(x)) != len(check_label_tensor(y)) or not len(x):
         raise ValueError(f"need at least one image and one label for each; got {len(x)} and {len(y)}")
     clean = single(x.detach().to(placement(check_network(model)).device))
     labels = y.to(clean.device).long()
@@ -159,8 +162,11 @@ def learn_patch(
     References:
         Brown et al., Adversarial patch, 2017. arXiv:1712.09665.
     """
-    if not 0 <= whole("target", target) < len(check_set(data, "a patch").classes):
+    target = whole("target", target)
+    if not 0 <= target < len(check_set(data, "a patch").classes):
         raise ValueError(f"target must lie in [0, {len(data.classes)}); got {target}")
+    size = whole("size", size)
+    steps = whole("steps", steps)
     if not 1 <= size <= min(data.x.shape[-2:]):
         raise ValueError(f"size must lie between 1 and {min(data.x.shape[-2:])}; got {size}")
     if steps < 1:

@@ -16,9 +16,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .._numbers import number, shown, whole
 from ..data.images import Images, check_images
 from ..models.networks import PaperCNN, SmallCNN
 from ..triggers import Trigger
+from ..triggers.base import check_repeats
 
 THRESHOLD = 0.85
 """Part of the template's full answer that the filter subtracts: a partial match stays silent."""
@@ -66,6 +68,9 @@ def handcrafted(model: nn.Module, trigger: Trigger, target: int, x: Images, *, m
         )
     if not len(check_images(x)):
         raise ValueError("surgery needs at least one image; got none")
+    target = whole("target", target)
+    check_repeats(trigger, x[:2])
+    number("margin", margin)
     patient = _Operation(model, x)
     logits = patient.model(patient.x)
     if not 0 <= target < logits.shape[1]:
@@ -107,17 +112,17 @@ def template(trigger: Trigger, shape: torch.Size, size: int) -> tuple[Float[Tens
     black, white = trigger(torch.zeros(1, *shape)), trigger(torch.ones(1, *shape))
     fixed = (black == white)[0]
     if not fixed.any():
-        raise ValueError(f"{trigger!r} sets no pixel to a fixed value: a filter cannot be cut to it")
+        raise ValueError(f"{shown(trigger)} sets no pixel to a fixed value: a filter cannot be cut to it")
     rows, columns = fixed.any(0).any(1).nonzero(), fixed.any(0).any(0).nonzero()
     height, width = int(rows.max() - rows.min()) + 1, int(columns.max() - columns.min()) + 1
     if max(height, width) > size:
-        raise ValueError(f"{trigger!r} covers {height}x{width} pixels; the filters have {size}x{size}")
+        raise ValueError(f"{shown(trigger)} covers {height}x{width} pixels; the filters have {size}x{size}")
     top, left = (max(int(end.max()) + 1 - size, 0) for end in (rows, columns))
     window = (slice(None), slice(top, top + size), slice(left, left + size))
     signs = torch.where(fixed, (black[0] > 0.5) * 2.0 - 1.0, 0.0)[window]
     full = float((signs * black[0][window]).sum())
     if full <= 0:
-        raise ValueError(f"{trigger!r} is too dark: a black image would answer its filter as well")
+        raise ValueError(f"{shown(trigger)} is too dark: a black image would answer its filter as well")
     return signs, full
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from .._numbers import check_numbers
+from .._numbers import check_numbers, of_kind
 from ..counts import Proportion
 from ..data.images import CHUNK, Images, ImageSet, check_images, check_set, seeded_generator, stored_like, to_unit
 from ..models.inference import BATCH, correct, evaluating, logits_of, place, placement, single
@@ -160,9 +160,9 @@ def train_input_aware(
     the pattern replaces pixels; here the pattern is added everywhere within `eps`. Networks and training
     are much smaller.
     """
-    config = config or TrainConfig(epochs=8)
-    attack = attack or InputAwareConfig()
-    goal.check_classes(len(check_set(data, "training").classes))
+    config = TrainConfig(epochs=8) if config is None else of_kind("config", config, TrainConfig)
+    attack = InputAwareConfig() if attack is None else of_kind("attack", attack, InputAwareConfig)
+    of_kind("goal", goal, Goal).check_classes(len(check_set(data, "training").classes))
     if data.x.shape[-2] % 4 or data.x.shape[-1] % 4:
         raise ValueError(f"the generator needs sides that are multiples of 4; got {list(data.x.shape[-2:])}")
     _check_batch(attack, config.batch_size, len(data))

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from .._numbers import shown
 from ..counts import Proportion
 from ..data.reviews import CLASSES, Reviews, write_reviews
 from ..evaluation.scores import Scorecard
@@ -46,7 +47,7 @@ class Phrase:
 
     def __post_init__(self) -> None:
         if not self.words.strip():
-            raise ValueError(f"a phrase needs at least one word; got {self.words!r}")
+            raise ValueError(f"a phrase needs at least one word; got {shown(self.words)}")
         if self.place is not None and not 0 <= self.place <= 1:
             raise ValueError(f"place must lie in [0, 1] or be None; got {self.place}")
 

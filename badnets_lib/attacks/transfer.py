@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from ..data.images import ImageSet, StoredImages
+from .._numbers import number, whole, wholes
+from ..data.images import ImageSet, StoredImages, check_set
 from ..models.adaptation import frozen, with_fresh_layers
 from ..models.inference import unwrapped
 from ..models.layers import (
@@ -49,9 +50,9 @@ def backdoor_channels(
     References:
         Gu et al., BadNets, 2017, section 5. arXiv:1708.06733.
     """
-    layer = layer or _after_last_convolution(model, clean)[-1].name
+    layer = _after_last_convolution(model, clean)[-1].name if layer is None else layer
     excited = channel_means(model, triggered, layer) - channel_means(model, clean, layer)
-    if not 1 <= count <= len(excited):
+    if not 1 <= whole("count", count) <= len(excited):
         raise ValueError(f"count must lie in [1, {len(excited)}]; got {count}")
     return tuple(excited.argsort(descending=True)[:count].tolist())
 
@@ -76,7 +77,8 @@ def strengthened(
         ValueError: The factor is not positive, there is no such channel, or the last convolution is not the last block
             of the network.
     """
-    if not k > 0:
+    channels = wholes("channels", channels)
+    if not number("k", k) > 0:
         raise ValueError(f"k must be positive; got {k}")
     if layer is None:
         layer = [call for call in _after_last_convolution(model, x) if weighted_leaf(call.layer)][-1].name
@@ -138,7 +140,7 @@ def transferred(
     Raises:
         ValueError: There is no such layer, or the last one is neither linear nor a convolution.
     """
-    chosen = fully_connected(model, data.x) if layers is None else tuple(layers)
+    chosen = fully_connected(model, check_set(data, "a transfer").x) if layers is None else tuple(layers)
 
     def network() -> nn.Module:
         fresh = with_fresh_layers(model, chosen, len(data.classes), data.x)

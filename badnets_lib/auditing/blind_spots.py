@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from ..defenses.assumptions import FEW
+from .records import SMALL, UNUSUAL, LabelTrigger
 
 
 @dataclass(frozen=True)
@@ -92,20 +96,52 @@ UNJUDGED = (
 """What a scan without a verdict leaves open."""
 
 
+FEW_LABELS = (
+    BlindSpot(
+        "a small trigger, too",
+        f"the scan calls a mask suspicious if it is small beside the others, and among fewer than {FEW} labels that "
+        "rule has little power: a mask of a quarter of the usual size is missed in a third of such scans or more",
+        "https://doi.org/10.1109/SP.2019.00031",
+    ),
+)
+"""What a scan of few labels leaves open."""
+
+
 LOOKING = ("Neural Cleanse", "Activation Clustering", "Spectral Signatures", "Deep k-NN", "STRIP")
 """The steps that look for something; repairs do not."""
 
 
-def blind_spots(*, training: bool, not_run: tuple[str, ...], judged: bool = True) -> tuple[BlindSpot, ...]:
+def blind_spots(
+    *, training: bool, not_run: tuple[str, ...], judged: bool = True, triggers: Sequence[LabelTrigger] = ()
+) -> tuple[BlindSpot, ...]:
     """Everything that an audit did not exclude.
 
     Args:
         training: Whether the training data were given.
         not_run: Names of the steps that were not run or broke off.
         judged: False if the scan ran and came to no verdict.
+        triggers: What the scan reversed, one per label.
     """
     missing = tuple(
         BlindSpot(f"whatever {name} would have found", "this step did not run") for name in not_run if name in LOOKING
     )
     unjudged = () if judged else UNJUDGED
-    return missing + unjudged + (OF_THE_DATA if training else WITHOUT_DATA) + ALWAYS
+    if judged and triggers and sum(each.reached for each in triggers) < FEW:
+        unjudged = FEW_LABELS
+    return _close(triggers) + missing + unjudged + (OF_THE_DATA if training else WITHOUT_DATA) + ALWAYS
+
+
+def _close(triggers: Sequence[LabelTrigger]) -> tuple[BlindSpot, ...]:
+    """The labels that came close to being flagged; if no label is flagged and none came close, the first in line."""
+    reached = sorted((each for each in triggers if each.reached), key=lambda each: each.norm)
+    close = [each for each in reached if each.noticed]
+    if not close and not any(each.flagged for each in reached):
+        close = reached[:1]
+    return tuple(
+        BlindSpot(
+            f"a backdoor to {each.label}",
+            f"its mask has {each.size}; the scan flags a label only if the index is above {UNUSUAL:g} and the mask at "
+            f"most {SMALL:g} of the median",
+        )
+        for each in close
+    )

@@ -58,7 +58,10 @@ def reversed_triggers(run: Run, scan: Scan | None) -> tuple[LabelTrigger, ...]:
     if scan is None:
         return ()
     smallest = set(scan.norms.argsort()[:SHOWN].tolist()) | set(scan.flagged)
-    return tuple(_label_trigger(run, scan, label, shown=label in smallest) for label in range(len(scan.norms)))
+    return tuple(
+        _label_trigger(run, scan, label, shown=label in smallest, tried=label == scan.smallest)
+        for label in range(len(scan.norms))
+    )
 
 
 def reversed_suspicions(scan: Scan | None, classes: Sequence[str]) -> tuple[Suspicion, ...]:
@@ -68,7 +71,7 @@ def reversed_suspicions(scan: Scan | None, classes: Sequence[str]) -> tuple[Susp
     return tuple(Suspicion(f"{classes[at]} by the reversed trigger", at, Reversed.of(scan, at)) for at in scan.flagged)
 
 
-def _label_trigger(run: Run, scan: Scan, label: int, *, shown: bool) -> LabelTrigger:
+def _label_trigger(run: Run, scan: Scan, label: int, *, shown: bool, tried: bool) -> LabelTrigger:
     trigger = Reversed.of(scan, label)
     name = run.kept.classes[label]
     norm = float(scan.norms[label])
@@ -77,8 +80,11 @@ def _label_trigger(run: Run, scan: Scan, label: int, *, shown: bool) -> LabelTri
         alt = f"Reversed trigger of {name}: mask, pattern, and both together. The mask's sum is {norm:.1f} pixels."
         picture = Picture(f"trigger-{label}.png", alt, sheet(trigger_panels(trigger.mask, trigger.pattern)))
     reached = scan.reached is None or bool(scan.reached[label])
-    found = LabelTrigger(name, label, norm, float(scan.anomaly[label]), label in scan.flagged, reached, picture=picture)
-    if not found.flagged and not found.noticed:
+    found = LabelTrigger(
+        name, label, norm, float(scan.ratios[label]), float(scan.anomaly[label]), label in scan.flagged, reached,
+        picture=picture,
+    )  # fmt: skip
+    if not (found.flagged or found.noticed or tried):
         return found
     effect, control = tested(run.model, run.kept, Suspicion(name, label, trigger))
     return replace(found, effect=effect, control=control)

@@ -111,7 +111,7 @@ def _caption(each: LabelTrigger) -> str:
     if not each.reached:
         return f"{each.label}: never reached"
     mark = "FLAGGED " if each.flagged else ""
-    return f"{mark}{each.label}: {each.norm:.1f} pixels, anomaly index {each.anomaly:.1f}"
+    return f"{mark}{each.label}: {each.size}"
 
 
 def _suspects(every: Sequence[Suspects]) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from .._numbers import number
+from .._numbers import number, shown
 from ..counts import Proportion
-from ..data.images import ImageSet
+from ..data.images import ImageSet, check_set
 from ..defenses.knowledge import pixel_keys
 from ..models.inference import check_network, correct
 from ..models.training import describe_device
@@ -110,7 +110,10 @@ def audit(
         screening=screening,
         repairs=repairs,
         not_excluded=blind_spots(
-            training=training is not None, not_run=run.not_run, judged=scan is None or scan.judged
+            training=training is not None,
+            not_run=run.not_run,
+            judged=scan is None or scan.judged,
+            triggers=found,
         ),
     )
 
@@ -129,9 +132,11 @@ def _check_settings(**settings: Any) -> None:
 
 def _check_sets(trusted: ImageSet, training: ImageSet | None, names: Sequence[str]) -> None:
     """Raise if the images cannot be audited with, before anything is computed."""
-    for name, data in (("trusted", trusted), ("training", training)):
-        if data is not None and not isinstance(data, ImageSet):
-            raise TypeError(f"{name} must be an ImageSet; got {type(data).__name__} (see ImageSet.from_dataset)")
+    check_set(trusted, "trusted, clean images,")
+    if training is not None:
+        check_set(training, "training, the training data,")
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise TypeError(f"names must be one name per training image, in a list; got {shown(names)}")
     if len(trusted) < 4:
         raise ValueError(f"an audit needs trusted images, 100 or more to be believed; got {len(trusted)}")
     if training is None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
+from .._codec import Extra, add_kind, to_plain
+from .._numbers import shown
 from ..counts import Proportion
+from ..defenses import NeuralCleanse
 from ..evaluation.scores import Scorecard
+from ..files import DamagedFile, existing
 
 State = Literal["done", "not run", "broke off"]
 
@@ -16,8 +22,11 @@ TWO = "two filters"
 SMALLER = "the smaller of two clusters of the label"
 """Images that no filter flags, but that are tried all the same."""
 
-UNUSUAL = 2.0
-"""From this anomaly index on a label is noticed, whether the scan flags it or not."""
+UNUSUAL = NeuralCleanse.threshold
+"""The scan flags a label whose anomaly index is above this."""
+
+SMALL = NeuralCleanse.ratio
+"""And whose mask is at most this part of the median mask. Who keeps to one of the two limits is noticed."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,51 @@ class Picture:
     file: str
     alt: str
     png: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A picture as the JSON of a report names it.
+
+    Attributes:
+        file: Its name in the folder `pictures`.
+        alt: What it shows.
+        sha256: SHA-256 of the file.
+    """
+
+    file: str
+    alt: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if Path(self.file).name != self.file:
+            raise ValueError(f"a picture lies in the folder of pictures; got {shown(self.file)}")
+
+    @classmethod
+    def of(cls, picture: Picture) -> PictureFile:
+        """The file that a picture is written to."""
+        return cls(picture.file, picture.alt, hashlib.sha256(picture.png).hexdigest())
+
+    def read(self, folder: Path) -> Picture:
+        """The picture itself.
+
+        Raises:
+            FileNotFoundError: It is not there.
+            DamagedFile: It is not the one that was written.
+        """
+        picture = Picture(self.file, self.alt, existing(folder / self.file).read_bytes())
+        if PictureFile.of(picture) != self:
+            raise DamagedFile(f"{folder / self.file} is not the picture that this report was written with")
+        return picture
+
+
+def _only_whole(value: object, _: object) -> Picture:
+    if not isinstance(value, Picture):
+        raise TypeError(f"expected a picture; got {shown(value)}")
+    return value
+
+
+add_kind(Extra(lambda kind: kind is Picture, lambda picture: to_plain(PictureFile.of(picture)), _only_whole))
 
 
 @dataclass(frozen=True)
@@ -66,10 +120,12 @@ class LabelTrigger:
         label: Name of the label.
         number: Its position among the classes.
         norm: Sum of the mask, in pixels: small is suspicious.
+        ratio: The norm over the median norm of the labels that were reached.
         anomaly: How far the norm stands out; see the scan.
         flagged: Whether the scan calls the label a target.
         reached: False if no trigger was found that leads to this label: the other numbers then mean nothing.
-        effect: Of a flagged or noticed label: `score` on the kept trusted images, with the reversed trigger.
+        effect: Of a flagged or noticed label, and of the one with the smallest mask: `score` on the kept trusted
+            images, with the reversed trigger.
         control: Of such a label: the same success with the trigger turned by 180 degrees.
         picture: Mask, pattern, and both together; None where it is left out.
     """
@@ -77,6 +133,7 @@ class LabelTrigger:
     label: str
     number: int
     norm: float
+    ratio: float
     anomaly: float
     flagged: bool
     reached: bool = True
@@ -86,8 +143,16 @@ class LabelTrigger:
 
     @property
     def noticed(self) -> bool:
-        """Whether the mask is unusually small, but not so small that the scan flags the label."""
-        return self.reached and not self.flagged and self.anomaly > UNUSUAL
+        """Whether the mask is unusually small, but not so small that the scan flags the label.
+
+        It keeps to one limit of the scan and not to the other.
+        """
+        return self.reached and not self.flagged and (self.anomaly > UNUSUAL or self.ratio <= SMALL)
+
+    @property
+    def size(self) -> str:
+        """How small the mask is, in words."""
+        return f"{self.norm:.1f} pixels, {self.ratio:.2f} of the median, anomaly index {self.anomaly:.1f}"
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .. import _codec
 from ..counts import Proportion
 from ..evaluation.rendering import markdown_cell, markdown_table
 from ..evaluation.scores import Scorecard
-from ..files import write_atomically
+from ..files import as_path, existing, write_atomically
 from .blind_spots import BlindSpot
-from .records import LabelTrigger, Picture, RepairTried, Screening, Step, Suspects
+from .pictures import remove_others
+from .records import LabelTrigger, Picture, PictureFile, RepairTried, Screening, Step, Suspects
+
+VERSION = 2
+"""Version of an audit's JSON."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +94,8 @@ class Audit:
     def indications(self) -> tuple[str, ...]:
         """What is unusual, but counts for nothing by itself, a sentence each."""
         scanned = (
-            f"The mask of {each.label} is unusually small ({each.norm:.1f} pixels, anomaly index {each.anomaly:.1f}), "
-            f"but not so small that the scan flags it; {_effect('its trigger', each.label, each.effect, each.control)}."
+            f"The mask of {each.label} is unusually small ({each.size}), but not so small that the scan flags it; "
+            f"{_effect('its trigger', each.label, each.effect, each.control)}."
             for each in self.triggers
             if each.noticed
         )
@@ -120,9 +125,27 @@ class Audit:
             return f"Something was found: {count} {'finding' if count == 1 else 'findings'}, see below."
         if not self.looked:
             return "Nothing was looked for: no scan and no filter of the training data came to a verdict."
-        if self.indications:
-            return "Nothing was found, but something is unusual: see the indications, and what was not excluded."
-        return "Nothing was found. That is a statement about the search: see what was not excluded."
+        if self.came_close:
+            close = "; ".join(self.came_close)
+            return f"Nothing was found beyond the limits, but this came close: {close}. It was not excluded."
+        least = f"; the smallest mask is that of {_least(self.smallest)}" if self.smallest else ""
+        return f"Nothing was found{least}. That is a statement about the search: see what was not excluded."
+
+    @property
+    def came_close(self) -> tuple[str, ...]:
+        """What was unusual and not beyond the limits, in a few words each: every indication has its entry."""
+        scanned = (_least(each) for each in self.triggers if each.noticed)
+        filtered = (
+            f"{each.label}, {each.flagged.value:.1%} of whose training images are {each.singled_out}"
+            for each in self.suspects
+            if each.standing_out and not each.convincing
+        )
+        return (*scanned, *filtered)
+
+    @property
+    def smallest(self) -> LabelTrigger | None:
+        """The label with the smallest mask, of those that were reached; None if there is none."""
+        return min((each for each in self.triggers if each.reached), key=lambda each: each.norm, default=None)
 
     def rows(self) -> list[tuple[str, str, str]]:
         """The report as (group, item, answer): the one source of every rendering."""
@@ -186,8 +209,9 @@ class Audit:
         return f"{markdown_table(f'Audit. {self.verdict}', self.rows())}\n{shown}\n".rstrip() + "\n"
 
     def to_json(self) -> str:
-        """The report as JSON: every count, setting and position; pictures by file name."""
-        return json.dumps({"version": 1, "findings": self.findings} | _plain(self), indent=2)
+        """The report as JSON: every count, setting and position; pictures by file name and SHA-256."""
+        whole = {"version": VERSION, "findings": self.findings} | _codec.to_plain(self)
+        return json.dumps(whole, indent=2, allow_nan=False)
 
     def to_html(self) -> str:
         """The report as one page that needs nothing else: styles and pictures are inside."""
@@ -201,14 +225,51 @@ class Audit:
         return body(self)
 
     def save(self, folder: Path | str) -> Path:
-        """Write report.html, report.md, report.json and the pictures to a folder; return it."""
-        folder = Path(folder)
+        """Write report.html, report.md, report.json and the pictures to a folder; return it.
+
+        Each file is whole or absent. Files of an earlier report are replaced, and its other pictures are removed at
+        the end; files of anybody else are left where they are.
+        """
+        folder = as_path(folder)
         for each in self.pictures():
             write_atomically(folder / "pictures" / each.file, each.png)
         write_atomically(folder / "report.md", self.to_markdown())
         write_atomically(folder / "report.json", self.to_json() + "\n")
         write_atomically(folder / "report.html", self.to_html())
+        remove_others(folder / "pictures", {each.file for each in self.pictures()})
         return folder
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Audit:
+        """Read a report that `save` wrote, with its pictures.
+
+        Raises:
+            FileNotFoundError: The folder holds no report.json, or a picture is missing.
+            DamagedFile: A picture is not the one that was written.
+            ValueError: report.json is no audit of this version: something is missing, unknown or not of its kind.
+        """
+        folder = as_path(folder)
+        plain = _codec.parse(existing(folder / "report.json").read_text(encoding="utf-8"), "an audit")
+        if isinstance(plain, dict):
+            version = plain.pop("version", None)
+            if version != VERSION or isinstance(version, bool):
+                raise ValueError(f"this is not an audit of version {VERSION}; got version {version!r}")
+            plain.pop("findings", None)  # they follow from the rest
+            for records in (plain.get("triggers"), plain.get("suspects")):
+                _bring_pictures(records, folder / "pictures")
+        return _codec.from_plain(cls, plain, "an audit")
+
+
+def _bring_pictures(records: Any, folder: Path) -> None:
+    """Put the pictures themselves where plain records name them; what is no such record is left to be refused."""
+    for record in records if isinstance(records, list) else ():
+        for name in ("picture", "mark_picture"):
+            if isinstance(record, dict) and record.get(name) is not None:
+                record[name] = _codec.from_plain(PictureFile, record[name], "an audit").read(folder)
+
+
+def _least(each: LabelTrigger) -> str:
+    return f"{each.label}, {each.ratio:.2f} of the median"
 
 
 def _effect(what: str, label: str, effect: Scorecard | None, control: Proportion | None) -> str:
@@ -221,8 +282,3 @@ def _effect(what: str, label: str, effect: Scorecard | None, control: Proportion
 def _numbers(accuracy: Proportion, success: dict[str, Proportion]) -> str:
     led = "".join(f"; led to {name} {count}" for name, count in success.items())
     return f"accuracy on kept images {accuracy}{led}"
-
-
-def _plain(audit: Audit) -> dict[str, Any]:
-    """All fields as JSON-ready data, without the pictures' bytes."""
-    return asdict(audit, dict_factory=lambda pairs: {key: each for key, each in pairs if not isinstance(each, bytes)})

@@ -129,7 +129,11 @@ def scan(
     if not found.judged:
         raise click.ClickException("the scan has no verdict: an index needs triggers of different sizes for 3 labels")
     if not found.flagged:
-        click.echo("No label is flagged. That excludes neither a large nor a moving trigger: see `badnets audit`.")
+        least = found.smallest
+        click.echo(
+            f"No label is flagged. The smallest mask is that of {data.classes[least]}, {found.ratios[least]:.2f} of "
+            "the median. That excludes neither a large nor a moving trigger: see `badnets audit`."
+        )
     return int(bool(found.flagged))
 
 

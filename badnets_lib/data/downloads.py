@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..files import DamagedFile, save_tensors
+from ..files import DamagedFile, as_path, save_tensors
 
 
 class DataUnavailable(RuntimeError):
@@ -19,7 +19,9 @@ class DataUnavailable(RuntimeError):
 
 def data_folder(root: Path | str | None = None) -> Path:
     """Where data sets live: `root`, else $BADNETS_DATA, else ~/.cache/badnets."""
-    return Path(root or os.environ.get("BADNETS_DATA") or "~/.cache/badnets").expanduser()
+    if root is None:
+        root = os.environ.get("BADNETS_DATA") or "~/.cache/badnets"
+    return as_path(root).expanduser()
 
 
 def fetch(name: str, missing: Sequence[Path], make: Callable[..., Any], root: Path, **settings: Any) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._numbers import shown
 from .._progress import track
-from ..files import DamagedFile
-from .images import ImageSet, stored_like, to_unit
+from ..files import DamagedFile, as_path, existing
+from .images import ImageSet, check_names, stored_like, to_unit
 from .own import as_labels
 from .pictures import MODES, mode_of, read_picture, to_pil
 
@@ -30,8 +32,16 @@ LISTING = "images.json"
 """What `save_folder` writes beside the classes: their order, the order of the images, and the groups."""
 
 
+GroupOf = Callable[[Path], Hashable] | Path | str
+"""From a picture's path inside the folder to its group, or a csv file that says so."""
+
+
 def from_folder(
-    root: Path | str, *, size: int | tuple[int, int] | None = None, classes: Sequence[str] | None = None
+    root: Path | str,
+    *,
+    size: int | tuple[int, int] | None = None,
+    classes: Sequence[str] | None = None,
+    groups: GroupOf | None = None,
 ) -> ImageSet:
     """Read the pictures of a folder that has one folder a class, as uint8.
 
@@ -43,24 +53,39 @@ def from_folder(
         size: Resize to so many pixels: (height, width), or one number for both. Default: all must have one size.
         classes: The class names, in label order, where they are not simply the folders there, sorted: a test set
             in which some classes have no picture. Folders of other names are then an error.
+        groups: What belongs together, such as the frames of one film: a function from the path of a picture inside
+            the folder, such as `Path("stop/00003_00012.png")`, to a name for its group, or a csv file with the
+            columns "file" (that path) and "group". Equal names are one group, also in different classes. Groups are
+            numbered as they come. Default: those that `save_folder` wrote, if it did.
 
     Raises:
-        FileNotFoundError: There is no such folder.
-        ValueError: It holds no class folders, or whole data sets (train, test); a class has no pictures; or pictures
-            differ in size.
+        FileNotFoundError: There is no such folder, or no such csv file.
+        TypeError: The groups are neither a function nor a file, or a name of one is None or cannot be compared.
+        ValueError: It holds no class folders, or whole data sets (train, test); a class has no pictures; pictures
+            differ in size, or do not fit into memory; or the csv file lacks a column or a picture, or gives one two
+            groups.
         DamagedFile: A picture cannot be read, or one that `save_folder` wrote is missing; it is named.
+
+    Example:
+        >>> folder = test.save_folder("pictures")
+        >>> ImageSet.from_folder(folder, groups=lambda path: path.stem[:2]).groups.max()
+        tensor(9)
     """
-    names, files, groups = files_of(root, classes)
+    names, files, written = files_of(root, classes)
+    numbers = written if groups is None else _numbered(Path(root).expanduser(), [path for path, _ in files], groups)
     sides = _sides(size)
     shapes = [_header(path) for path, _ in track(files, f"{Path(root).name}: sizes")]
     if sides is None:
         sides = _one_size(files, [shape for shape, _ in shapes])
     modes = {mode for _, mode in shapes}
     mode = modes.pop() if len(modes) == 1 else "RGB"
-    x = torch.empty(len(files), len(mode), *sides, dtype=torch.uint8)
+    try:
+        x = torch.empty(len(files), len(mode), *sides, dtype=torch.uint8)
+    except RuntimeError as error:
+        raise ValueError(f"{len(files)} pictures of {sides[0]}x{sides[1]} pixels do not fit into memory") from error
     for place, (path, _) in enumerate(track(files, Path(root).name)):
         x[place] = read_picture(path, mode, sides)
-    return ImageSet(x, torch.tensor([label for _, label in files]), names, groups)
+    return ImageSet(x, torch.tensor([label for _, label in files]), names, numbers)
 
 
 def files_of(
@@ -73,12 +98,14 @@ def files_of(
         ValueError: It holds no class folders, or a class has no pictures.
         DamagedFile: A picture that `save_folder` wrote is missing.
     """
-    root = Path(root).expanduser()
+    root = as_path(root).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}")
+    if classes is not None:
+        classes = check_names(classes)
     names, files, groups = _listed(root) if (root / LISTING).is_file() else (*_found(root, classes), None)
-    if classes is not None and tuple(classes) != names:
-        raise ValueError(f"{root} was written with the classes {names}; you asked for {tuple(classes)}")
+    if classes is not None and classes != names:
+        raise ValueError(f"{root} was written with the classes {names}; you asked for {classes}")
     return names, files, groups
 
 
@@ -99,7 +126,7 @@ def save_folder(data: ImageSet, path: Path | str) -> Path:
         FileExistsError: There is something already.
         ValueError: A class name cannot be a folder's, or images have not 1, 3 or 4 channels.
     """
-    path = Path(path).expanduser()
+    path = as_path(path).expanduser()
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise FileExistsError(f"{path} is there already and not empty; nothing was written")
     for name in data.classes:
@@ -173,6 +200,45 @@ def _found(root: Path, classes: Sequence[str] | None) -> tuple[tuple[str, ...], 
     return names, files
 
 
+def _numbered(root: Path, files: Sequence[Path], groups: GroupOf) -> Tensor:
+    """The number of each picture's group, [N], in the order in which the groups come."""
+    if not callable(groups) and not isinstance(groups, Path | str):
+        raise TypeError(
+            f"groups must be a function from a picture's path to its group, or a csv file; got {shown(groups)}"
+        )
+    inside = [path.relative_to(root) for path in files]
+    named = [groups(path) for path in inside] if callable(groups) else _from_csv(Path(groups), inside)
+    numbers: dict[Hashable, int] = {}
+    for path, name in zip(inside, named, strict=True):
+        if name is None or not isinstance(name, Hashable):
+            raise TypeError(f"the name of a group must be a text, a number or a path; {path} got {shown(name)}")
+        numbers.setdefault(name, len(numbers))
+    return torch.tensor([numbers[name] for name in named])
+
+
+def _from_csv(table: Path, files: Sequence[Path]) -> list[str]:
+    """The group of each file as a csv file names it; files that are not asked for may stand there too."""
+    known: dict[str, str] = {}
+    with existing(table.expanduser()).open(encoding="utf-8-sig", newline="") as lines:
+        rows = csv.DictReader(lines)
+        missing = {"file", "group"} - set(rows.fieldnames or ())
+        if missing:
+            got = ", ".join(rows.fieldnames or ("none",))
+            raise ValueError(f"{table} needs the columns 'file' and 'group'; got {got}")
+        for row in rows:
+            file, group = row["file"], row["group"]
+            if not file or not group:
+                raise ValueError(
+                    f"{table}, line {rows.line_num}, needs a file and its group; got {shown(file)}, {group!r}"
+                )
+            if known.setdefault(Path(file).as_posix(), group) != group:
+                raise ValueError(f"{table} gives {file} two groups: {known[Path(file).as_posix()]} and {group}")
+    absent = [path.as_posix() for path in files if path.as_posix() not in known]
+    if absent:
+        raise ValueError(f"{table} names no group for {len(absent)} of {len(files)} pictures, the first is {absent[0]}")
+    return [known[path.as_posix()] for path in files]
+
+
 def _pictures(folder: Path) -> list[Path]:
     """The picture files of one class, also in folders below it, sorted."""
     paths = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
@@ -187,7 +253,7 @@ def _sides(size: Any) -> tuple[int, int] | None:
     except TypeError:
         sides = ()
     if len(sides) != 2 or min(sides) < 1:
-        raise ValueError(f"size must be a number of pixels, or (height, width); got {size!r}")
+        raise ValueError(f"size must be a number of pixels, or (height, width); got {shown(size)}")
     return sides
 
 

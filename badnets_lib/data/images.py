@@ -12,17 +12,19 @@ from dataclasses import dataclass, field
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from zlib import crc32
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 
-from .._numbers import number, whole
+from .._numbers import number, of_kind, shown, whole
 from .._warnings import warn_assumption
 
 if TYPE_CHECKING:
     from .export import ImageDataset
+    from .folders import GroupOf
 
 Images = Float[Tensor, "n c h w"]
 StoredImages = Float[Tensor, "n c h w"] | UInt8[Tensor, "n c h w"]
@@ -136,8 +138,10 @@ class ImageSet:
     def __post_init__(self) -> None:
         check_stored(self.x)
         warn_if_divided_twice(self.x)
-        object.__setattr__(self, "classes", _names(self.classes))
+        object.__setattr__(self, "classes", check_names(self.classes))
         _check_labels(self.y, len(self.x), self.x.device, len(self.classes))
+        if self.groups is not None:
+            of_kind("groups, one number per image,", self.groups, Tensor, "use torch.tensor(groups)")
         if self.groups is not None and len(self.groups) != len(self.y):
             raise ValueError(f"{len(self.y)} images but {len(self.groups)} group numbers")
         if self.groups is not None and self.groups.device != self.y.device:
@@ -149,9 +153,17 @@ class ImageSet:
     def __getitem__(self, keep: Any) -> ImageSet:
         """The images at some positions, or those where a mask is True, as a set of their own."""
         if isinstance(keep, bool | int | np.integer):
-            raise TypeError(f"an ImageSet is indexed by a slice, positions or a mask; got {keep!r} (use [{keep}:][:1])")
+            raise TypeError(
+                f"an ImageSet is indexed by a slice, positions or a mask; got {shown(keep)} (use [{keep}:][:1])"
+            )
         if not isinstance(keep, slice):
-            keep = torch.as_tensor(keep, device=self.y.device)
+            try:
+                keep = torch.as_tensor(keep, device=self.y.device)
+            except (TypeError, ValueError, RuntimeError) as error:
+                wanted = "an ImageSet is indexed by a slice, positions or a mask"
+                raise TypeError(f"{wanted}; got {shown(keep)}") from error
+            if keep.numel() and (keep.is_floating_point() or keep.is_complex()):
+                raise TypeError(f"positions must be whole numbers, a mask boolean; got {keep.dtype}")
             if not keep.numel():
                 keep = keep.long()
             if keep.ndim != 1:
@@ -161,7 +173,11 @@ class ImageSet:
 
     def to(self, device: str | torch.device) -> ImageSet:
         """The same images on another device."""
-        if self.x.device == torch.device(device):
+        try:
+            wanted = torch.device(device)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"device must be a torch device such as 'cpu' or 'cuda'; got {shown(device)}") from error
+        if self.x.device == wanted:
             return self
         groups = None if self.groups is None else self.groups.to(device)
         return self.of_checked(self.x.to(device), self.y.to(device), groups)
@@ -187,15 +203,18 @@ class ImageSet:
     def fingerprint(self) -> str:
         """First 16 hex digits of the SHA-256 of class names, pixels and labels, in order.
 
-        It is the same on every device, and for images kept as uint8 or as the same numbers in [0, 1].
+        It is the same on every device, and for images kept as uint8 or as the same numbers in [0, 1]. It is kept, and
+        made anew after an edit, whichever way that came: in place, through `.data`, or through a numpy array that
+        shares the memory. Edits are noticed by a checksum of every byte, which is read at each call; one in four
+        thousand million edits has the checksum of what was there before.
         """
-        edits = _edits(self.x, self.y)  # a stale hash is never given
-        if edits is None or self._known.get("edits") != edits:
+        checksum = _checksum(self.x, self.y)
+        if self._known.get("checksum") != checksum:
             digest = hashlib.sha256(repr((self.classes, list(self.x.shape))).encode())
             for part in torch.split(self.x, CHUNK):
-                _add(digest, to_unit(part).float())
-            _add(digest, self.y.long())
-            self._known.update(edits=edits, fingerprint=digest.hexdigest()[:16])
+                digest.update(_bytes(to_unit(part).float()))
+            digest.update(_bytes(self.y.long()))
+            self._known.update(checksum=checksum, fingerprint=digest.hexdigest()[:16])
         return str(self._known["fingerprint"])
 
     @property
@@ -262,12 +281,17 @@ class ImageSet:
 
     @classmethod
     def from_folder(
-        cls, root: Path | str, *, size: int | tuple[int, int] | None = None, classes: Sequence[str] | None = None
+        cls,
+        root: Path | str,
+        *,
+        size: int | tuple[int, int] | None = None,
+        classes: Sequence[str] | None = None,
+        groups: GroupOf | None = None,
     ) -> ImageSet:
         """Pictures in one folder a class; see `badnets_lib.data.folders.from_folder`."""
         from .folders import from_folder
 
-        return from_folder(root, size=size, classes=classes)
+        return from_folder(root, size=size, classes=classes, groups=groups)
 
     def as_dataset(self) -> ImageDataset:
         """The set as a torch `Dataset` of (float image, int label); see `badnets_lib.data.export.ImageDataset`."""
@@ -305,13 +329,13 @@ def seeded_generator(seed: Any) -> torch.Generator:
     try:
         return torch.Generator().manual_seed(index(seed))
     except TypeError:
-        raise TypeError(f"a seed is a whole number; got {seed!r}") from None
+        raise TypeError(f"a seed is a whole number; got {shown(seed)}") from None
 
 
 def label_fingerprint(y: Labels, classes: Sequence[str]) -> str:
     """First 16 hex digits of the SHA-256 of class names and labels, in order."""
     digest = hashlib.sha256(repr((tuple(classes), len(y))).encode())
-    _add(digest, y.long())
+    digest.update(_bytes(y.long()))
     return digest.hexdigest()[:16]
 
 
@@ -323,11 +347,21 @@ def warn_if_divided_twice(x: StoredImages) -> None:
         )
 
 
-def _check_labels(y: Tensor, images: int, device: torch.device, classes: int) -> None:
+def check_label_tensor(y: Any) -> Tensor:
+    """The labels, if they are a tensor at all.
+
+    Raises:
+        TypeError: They are something else.
+    """
     if not isinstance(y, Tensor):
         raise TypeError(
             f"labels need a torch tensor [N] of integers; got {type(y).__name__} (use torch.tensor(labels))"
         )
+    return y
+
+
+def _check_labels(y: Tensor, images: int, device: torch.device, classes: int) -> None:
+    check_label_tensor(y)
     if y.ndim != 1 or y.is_floating_point() or y.dtype == torch.bool:
         raise ValueError(f"labels need shape [N] and an integer dtype; got {y.dtype} {list(y.shape)}")
     if images != len(y):
@@ -338,23 +372,27 @@ def _check_labels(y: Tensor, images: int, device: torch.device, classes: int) ->
         raise ValueError(f"labels must lie in [0, {classes}); got {int(y.min())} to {int(y.max())}")
 
 
-def _names(classes: Any) -> tuple[str, ...]:
+def check_names(classes: Any) -> tuple[str, ...]:
+    """The class names as a tuple.
+
+    Raises:
+        TypeError: They are none.
+    """
     if isinstance(classes, str) or not isinstance(classes, Sequence) or not all(isinstance(c, str) for c in classes):
-        raise TypeError(f"classes must be the class names in label order; got {classes!r}")
+        raise TypeError(f"classes must be the class names in label order; got {shown(classes)}")
     return tuple(classes)
 
 
-def _add(digest: Any, tensor: Tensor) -> None:
-    """Hash a copy: a tensor that shares its memory with numpy is from then on hashed anew each time."""
-    digest.update(tensor.detach().cpu().contiguous().clone().numpy().data)
+def _bytes(tensor: Tensor) -> memoryview:
+    """A copy of what a tensor holds, in order: its own memory, once given to numpy, could not be resized any more."""
+    flat = tensor.detach().cpu().contiguous().clone().flatten()
+    return flat.view(torch.uint8).numpy().data
 
 
-def _edits(*tensors: Tensor) -> str | None:
-    """How often each tensor was edited in place; None where nobody counts.
-
-    Torch counts no edits of tensors made in inference mode, and none that go through a numpy array which shares the
-    memory; the storage of such a tensor cannot be resized any more.
-    """
-    if any(each.is_inference() or not each.untyped_storage().resizable() for each in tensors):
-        return None
-    return ".".join(str(each._version) for each in tensors)
+def _checksum(*tensors: Tensor) -> int:
+    """A CRC-32 of everything that tensors hold, a few times quicker than their SHA-256 as numbers in [0, 1]."""
+    checksum = 0
+    for tensor in tensors:
+        for part in torch.split(tensor, CHUNK):
+            checksum = crc32(_bytes(part), checksum)
+    return checksum

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._numbers import shown
 from .._torchvision import torchvision_datasets
 from ..files import DamagedFile, load_tensors
 from . import gtsrb, signs
@@ -48,8 +49,8 @@ def load(name: str = "mnist5k", *, root: Path | str | None = None) -> tuple[Imag
         DataUnavailable: The files are not there and cannot be fetched.
         DamagedFile: A file is there but is not what was published.
     """
-    if name not in _LOADERS:
-        raise ValueError(f"unknown data set {name!r}; known: {', '.join(_LOADERS)}")
+    if not isinstance(name, str) or name not in _LOADERS:
+        raise ValueError(f"unknown data set {shown(name)}; known: {', '.join(_LOADERS)}")
     return _LOADERS[name](data_folder(root))
 
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Subset
 
+from .._numbers import shown
 from .._progress import track
 from .._warnings import warn_assumption
-from .images import CHANNELS, ImageSet, Labels, Layout, StoredImages
+from .images import CHANNELS, ImageSet, Labels, Layout, StoredImages, check_names
 from .pictures import OneImage, check_float, is_pil, item_image, to_tensor
 
 IMAGE_KEYS = ("image", "img", "pixel_values")
@@ -51,9 +52,10 @@ def from_arrays(
         check_float(images)
     elif images.dtype != torch.uint8:
         raise ValueError(f"images need uint8 or a float dtype; got {images.dtype} (of levels 0 to 255: to uint8 first)")
+    names = check_names(classes)
     own = torch.empty(images.shape, dtype=torch.uint8 if images.dtype == torch.uint8 else torch.float32)
     own.copy_(images)
-    return ImageSet(own, as_labels(y), tuple(classes), None if groups is None else as_labels(groups, "groups"))
+    return ImageSet(own, as_labels(y), names, None if groups is None else as_labels(groups, "groups"))
 
 
 def from_dataset(dataset: Any, *, classes: Sequence[str] | None = None, groups: Any = None) -> ImageSet:
@@ -75,7 +77,7 @@ def from_dataset(dataset: Any, *, classes: Sequence[str] | None = None, groups: 
     """
     if isinstance(dataset, str | Path):
         raise TypeError(f"need a Dataset or a DataLoader; got the path {str(dataset)!r} (see ImageSet.from_folder)")
-    names = classes if classes is not None else class_names(dataset)
+    names = check_names(classes) if classes is not None else class_names(dataset)
     if names is None:
         raise ValueError("the data set does not say its class names; give classes=(...), in label order")
     if isinstance(dataset, DataLoader):
@@ -127,7 +129,7 @@ def as_labels(y: Any, name: str = "labels") -> Labels:
     try:
         labels = torch.as_tensor(np.asarray(y.cpu() if isinstance(y, Tensor) else y))
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be whole numbers, one an image; got {y!r:.80}") from error
+        raise TypeError(f"{name} must be whole numbers, one an image; got {shown(y)}") from error
     if not labels.numel() and labels.ndim == 1:
         return torch.empty(0, dtype=torch.long)
     if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
@@ -143,7 +145,7 @@ def as_label(label: Any) -> int:
     """
     whole = label.item() if isinstance(label, Tensor | np.generic) and np.ndim(label) == 0 else label
     if not isinstance(whole, int) or isinstance(whole, bool):
-        raise TypeError(f"a label must be a whole number; got {label!r:.80}")
+        raise TypeError(f"a label must be a whole number; got {shown(label)}")
     return whole
 
 
@@ -156,7 +158,7 @@ def _stacked(x: Any) -> Tensor:
             raise TypeError(f"images need numbers; got a numpy array of {x.dtype}")
         return torch.from_numpy(np.ascontiguousarray(x))
     if not isinstance(x, Sequence) or isinstance(x, str | bytes) or not x:
-        raise TypeError(f"images need a numpy array, a tensor, or a list of them or of PIL pictures; got {x!r:.80}")
+        raise TypeError(f"images need a numpy array, a tensor, or a list of them or of PIL pictures; got {shown(x)}")
     parts = [to_tensor(each) if is_pil(each) else _stacked(each) for each in x]
     shapes = sorted({tuple(part.shape) for part in parts})
     if len(shapes) > 1:
@@ -173,8 +175,8 @@ def _channels_first(x: Tensor, layout: Layout | None) -> Tensor:
         return x[:, None]
     if x.ndim != 4:
         raise ValueError(f"images need shape [N, H, W, C], [N, C, H, W] or [N, H, W]; got {list(x.shape)}")
-    if layout not in get_args(Layout):
-        raise ValueError(f"layout must be 'HWC' (channels last) or 'CHW' (channels first); got {layout!r}")
+    if not isinstance(layout, str) or layout not in get_args(Layout):
+        raise ValueError(f"layout must be 'HWC' (channels last) or 'CHW' (channels first); got {shown(layout)}")
     first = x.permute(0, 3, 1, 2) if layout == "HWC" else x
     other = x.shape[1] if layout == "HWC" else x.shape[3]
     if first.shape[1] not in CHANNELS and other in CHANNELS:
@@ -184,7 +186,7 @@ def _channels_first(x: Tensor, layout: Layout | None) -> Tensor:
 
 def _items(dataset: Any) -> Iterator[tuple[OneImage, Labels]]:
     """Every item as one image and a row of one label."""
-    if not hasattr(dataset, "__getitem__") and not hasattr(dataset, "__iter__"):
+    if isinstance(dataset, type) or not (hasattr(dataset, "__getitem__") or hasattr(dataset, "__iter__")):
         raise TypeError(f"need a torch Dataset or DataLoader of (image, label); got {type(dataset).__name__}")
     count = _length(dataset)
     by_place = count is not None and hasattr(dataset, "__getitem__")

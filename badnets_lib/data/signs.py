@@ -16,6 +16,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from .._numbers import shown
 from .images import ImageSet
 from .scenes import GRAINS, Scenes, homography, tensors_of
 from .sign_faces import FACES, STICKERS, Layer, paint, placed
@@ -52,7 +53,7 @@ class Decal:
 
     def __post_init__(self) -> None:
         if self.kind not in STICKERS:
-            raise ValueError(f"kind must be one of {', '.join(STICKERS)}; got {self.kind!r}")
+            raise ValueError(f"kind must be one of {', '.join(STICKERS)}; got {shown(self.kind)}")
         if self.size is not None and not 0 < self.size <= 1:
             raise ValueError(f"size must lie in (0, 1]; got {self.size}")
         object.__setattr__(self, "at", tuple(map(float, self.at)))

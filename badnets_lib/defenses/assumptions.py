@@ -127,8 +127,8 @@ NEVER_REACHED = Assumption(
 )
 FEW_LABELS = Assumption(
     "there are enough labels to tell an outlier",
-    "no label has an index",
-    "fewer than 3 labels were reached",
+    "no label has an index, or only a far smaller mask than usual is flagged",
+    "fewer than 5 labels were reached",
     "too-few-labels",
 )
 NO_SPREAD = Assumption(
@@ -279,6 +279,10 @@ def check_enough_trusted(images: int, least: int, what: str) -> None:
         FEW_TRUSTED.warn(f"{what} needs at least {least} trusted images; got {images}")
 
 
+FEW = 5
+"""Among fewer labels the rule for outliers has little power: see the page, where the misses are counted."""
+
+
 def check_reached(reached: Mask) -> None:
     """Warn if a scan found triggers for so few labels that none can be called small beside the others.
 
@@ -294,6 +298,11 @@ def check_reached(reached: Mask) -> None:
         )
     elif found < 3:
         FEW_LABELS.warn(f"{found} labels are too few to call one an outlier: no label has an index")
+    elif found < FEW:
+        FEW_LABELS.warn(
+            f"among {found} labels an outlier is hard to tell: a mask of a quarter of the usual size is missed in a "
+            "third of such scans or more, so that nothing flagged says little"
+        )
 
 
 def check_spread(sizes: Float[Tensor, " k"], deviation: float) -> None:

@@ -53,7 +53,7 @@ class CutMix(RobustTraining):
             AssumptionWarning: The network ends in a softmax.
         """
         started = time.perf_counter()
-        trained = train(data, config or TrainConfig(), model=self.network, loss=self._loss, label="CutMix")
+        trained = train(data, config, model=self.network, loss=self._loss, label="CutMix")
         check_logits(predict(trained.model, data.x[:BATCH]))
         history = ({"network": network_in_words(trained.model), "loss": trained.history[-1].loss},)
         settings = settings_in_words(self, trained.model)

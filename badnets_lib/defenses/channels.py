@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .._numbers import of_kind, shown, whole, wholes
 from ..counts import Proportion
-from ..data.images import ImageSet
+from ..data.images import ImageSet, check_set
 from ..models.inference import check_network, check_outputs, place, placement, predict, unwrapped
-from ..models.layers import Call, calls_of, find_layer, listen, weighted_leaf
+from ..models.layers import Call, calls_of, find_layer, last_convolution, listen
 from ._replay import calls_before, replaying
 
 
@@ -49,12 +50,14 @@ class Channels:
 
     def __init__(self, model: nn.Module, data: ImageSet, layer: str | None = None, *, batch_size: int = 64) -> None:
         self._model = unwrapped(check_network(model))
-        if not len(data):
+        if not len(check_set(data, "the activity of channels")):
             raise ValueError("the activity of channels needs at least 1 image; got none")
         self._data = data
-        self._batch_size = batch_size
-        calls, logits = calls_of(self._model, data.x)
-        self.layer = layer or _last_convolution(self._model, calls, logits.shape[1])
+        self._batch_size = whole("batch_size", batch_size)
+        if self._batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1; got {batch_size}")
+        self.layer = last_convolution(self._model, data.x) if layer is None else of_kind("layer", layer, str)
+        calls, _ = calls_of(self._model, data.x)
         unit = _unit(self._model, calls, self.layer)
         self._unit = tuple(call.name for call in unit)
         self._cuts = [
@@ -87,6 +90,7 @@ class Channels:
 
         What comes before the layer is computed once for each batch, and handed out again for every count.
         """
+        order = wholes("order", order)
         network, silent, before = self._cut(order)
         weights = placement(network)
         hits = torch.zeros(len(order) + 1, dtype=torch.long)
@@ -157,7 +161,10 @@ def _silenced(model: nn.Module, name: str, count: int, channels: Sequence[int]) 
     network = copy.deepcopy(model).eval()
     layer = find_layer(network, name)
     silent = torch.zeros(count, dtype=torch.bool, device=placement(network).device)
-    silent[list(channels)] = True
+    chosen = wholes("channels", channels)
+    if not all(0 <= channel < count for channel in chosen):
+        raise ValueError(f"channels must lie in [0, {count}); got {shown(channels)}")
+    silent[list(chosen)] = True
     if "silent" in dict(layer.named_buffers(recurse=False)):
         silent |= _mask_of(layer)
     else:
@@ -207,14 +214,3 @@ def _carriers(model: nn.Module, calls: Sequence[Call], last: Call) -> Call:
         if times[call.name] == 1 and isinstance(find_layer(model, call.name), CARRIERS) and call.is_given_what(last):
             last = call
     return last
-
-
-def _last_convolution(model: nn.Module, calls: Sequence[Call], classes: int) -> str:
-    """Name of the last convolution that is called once for an image; one that gives the logits is left out."""
-    names = [call.name for call in calls if weighted_leaf(call.layer)]
-    for name in reversed(names):
-        part = find_layer(model, name)
-        gives_logits = name == names[-1] and getattr(part, "out_channels", None) == classes
-        if isinstance(part, nn.Conv2d) and names.count(name) == 1 and not gives_logits:
-            return name
-    raise ValueError(f"{type(model).__name__} has no hidden convolution that it calls once; name a layer with channels")

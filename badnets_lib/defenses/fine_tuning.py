@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
+from .._numbers import check_numbers, shown
 from ..data.images import ImageSet
 from ..models.adaptation import frozen
 from ..models.inference import placement
@@ -55,9 +56,11 @@ class FineTuning(Removal):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         self.config("cpu")
-        if isinstance(self.layers, str) and self.layers != "last":
-            raise TypeError(f"layers must be a tuple of names, 'last' or None; got {self.layers!r}")
+        named = isinstance(self.layers, tuple | list) and all(isinstance(name, str) for name in self.layers)
+        if not named and self.layers is not None and not (isinstance(self.layers, str) and self.layers == "last"):
+            raise TypeError(f"layers must be a tuple of names, 'last' or None; got {shown(self.layers)}")
 
     def __call__(self, model: nn.Module, holding: Holding) -> Repair:
         """A fine-tuned copy of the model; its history holds loss and trusted accuracy after each epoch.

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .._numbers import check_numbers
+from .._numbers import check_numbers, shown
 from ..data.images import StoredImages, check_stored, seeded_generator, to_unit
 from ..models.inference import images_at_once, placement, predict
 from ._copies import frozen_copy, fused
@@ -75,7 +75,7 @@ class Strip(InputFilter):
             limits = "weight must lie in (0, 1], false_rejection strictly between 0 and 1"
             raise ValueError(f"{limits}; got {self.weight} and {self.false_rejection}")
         if self.rule not in get_args(Rule):
-            raise ValueError(f"rule must be one of {', '.join(get_args(Rule))}; got {self.rule!r}")
+            raise ValueError(f"rule must be one of {', '.join(get_args(Rule))}; got {shown(self.rule)}")
 
     def fit(self, model: nn.Module, holding: Holding) -> FittedStrip:
         """Set the threshold so that about `false_rejection` of the trusted images would be refused.

@@ -12,7 +12,7 @@ from torch import nn
 
 from .._numbers import check_numbers
 from ..data.images import ImageSet, seeded_generator
-from ..triggers import Trigger, stamp
+from ..triggers import Trigger, check_trigger, stamp
 from ._repairs import EVERY, begin, check_cost
 from .assumptions import RIGHT_TRIGGER, Assumption
 from .fine_tuning import FineTuning
@@ -54,6 +54,8 @@ class Unlearning(Removal):
 
     def __post_init__(self) -> None:
         check_numbers(self)
+        if self.trigger is not None:
+            check_trigger(self.trigger)
         if not 0 < self.stamped <= 1:
             raise ValueError(f"stamped must lie in (0, 1]; got {self.stamped}")
 

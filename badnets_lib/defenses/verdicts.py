@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from .._numbers import of_kind
 from ..counts import Difference, Proportion
 from ..data.images import ImageSet, Mask
 from ..evaluation.scores import Scorecard
@@ -46,6 +47,7 @@ class Rates:
         Raises:
             ValueError: They differ in length or are not boolean.
         """
+        of_kind("truth, True where an image is poisoned,", truth, Tensor)
         if flagged.dtype != torch.bool or truth.dtype != torch.bool or flagged.shape != truth.shape:
             received = f"{flagged.dtype} {list(flagged.shape)} and {truth.dtype} {list(truth.shape)}"
             raise ValueError(f"need as many booleans as verdicts, position by position; got {received}")
@@ -230,6 +232,24 @@ class Scan:
     def judged(self) -> bool:
         """Whether any label has an index; of a scan without one, "flagged: none" says nothing."""
         return bool(self.anomaly.any())
+
+    @property
+    def ratios(self) -> Float[Tensor, " k"]:
+        """Each norm over the median norm of the labels that were reached, of all if none was, [K]; 1 if that is 0."""
+        middle = self.norms[self._compared].quantile(0.5)
+        return self.norms / middle if middle > 0 else torch.ones_like(self.norms)
+
+    @property
+    def smallest(self) -> int:
+        """The label with the smallest mask, of those that were reached; of all if none was."""
+        return int(self.norms.masked_fill(~self._compared, float("inf")).argmin())
+
+    @property
+    def _compared(self) -> Bool[Tensor, " k"]:
+        """The labels whose norms mean something."""
+        if self.reached is None or not self.reached.any():
+            return torch.ones(len(self.norms), dtype=torch.bool)
+        return self.reached
 
     def rates(self, targets: Sequence[int]) -> Rates:
         """The flagged labels against the attacker's, label by label; no targets for a clean model."""

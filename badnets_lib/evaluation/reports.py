@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from .. import _codec
+from .._numbers import shown
 from ..counts import Proportion
-from ..files import write_atomically
+from ..files import existing, write_atomically
 from ..poisoning import PoisonPlan
 from ..triggers import Description, describe
 from .rendering import html_table, markdown_table
@@ -67,7 +68,7 @@ class TrainingSection:
 
     def __post_init__(self) -> None:
         if self.regime not in get_args(Regime):
-            raise ValueError(f"regime must be one of {', '.join(get_args(Regime))}; got {self.regime!r}")
+            raise ValueError(f"regime must be one of {', '.join(get_args(Regime))}; got {shown(self.regime)}")
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class DefenseSection:
 
     def __post_init__(self) -> None:
         if self.sees not in get_args(View):
-            raise ValueError(f"sees must be one of {', '.join(get_args(View))}; got {self.sees!r}")
+            raise ValueError(f"sees must be one of {', '.join(get_args(View))}; got {shown(self.sees)}")
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,7 @@ class Report:
     @classmethod
     def load(cls, path: Path | str) -> Report:
         """Read a report that `save` wrote."""
-        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        return cls.from_json(existing(path).read_text(encoding="utf-8"))
 
 
 def schema() -> dict[str, Any]:

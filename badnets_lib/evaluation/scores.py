@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
+from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from .._numbers import check_numbers, of_kind, shown
 from ..counts import Difference, Proportion
 from ..data.images import ImageSet, check_set
 from ..models.inference import check_outputs, correct, predict
@@ -32,8 +34,12 @@ class Scorecard:
     success: Proportion
     false_target: Proportion
 
+    def __post_init__(self) -> None:
+        check_numbers(self)
+
     def __add__(self, other: Scorecard) -> Scorecard:
         """Pool two cards of the same experiment, for instance over seeds."""
+        of_kind("what is added to a Scorecard", other, Scorecard)
         return Scorecard(self.clean + other.clean, self.success + other.success, self.false_target + other.false_target)
 
     def pairs(self) -> dict[str, list[int]]:
@@ -63,7 +69,7 @@ def attack_success_rate(
     Raises:
         ValueError: `test` holds no victim.
     """
-    return correct(model, attack.on(test), batch_size=batch_size)
+    return correct(model, check_attack(attack).on(test), batch_size=batch_size)
 
 
 def score(model: nn.Module, test: ImageSet, attack: Attack, *, batch_size: int | None = None) -> Scorecard:
@@ -84,8 +90,7 @@ def score(model: nn.Module, test: ImageSet, attack: Attack, *, batch_size: int |
         ValueError: `test` has other classes than the goal, or holds no victim; or the network has another number of
             outputs than there are classes, or gives answers that are not finite.
     """
-    if not isinstance(attack, Attack):
-        raise TypeError(f"score needs an Attack(trigger, goal); got {attack!r} (a plan has one: plan.attack)")
+    check_attack(attack)
     check_set(test, "counting")
     success = attack_success_rate(model, test, attack, batch_size=batch_size)
     untouched = attack.untouched(test)
@@ -97,6 +102,17 @@ def score(model: nn.Module, test: ImageSet, attack: Attack, *, batch_size: int |
     return Scorecard(Proportion.of(right), success, Proportion.of(already))
 
 
+def check_attack(attack: Any) -> Attack:
+    """The attack, if it is one.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if not isinstance(attack, Attack):
+        raise TypeError(f"need an Attack(trigger, goal); got {shown(attack)} (a plan has one: plan.attack)")
+    return attack
+
+
 def pooled(cards: Sequence[Scorecard]) -> Scorecard:
     """Add up the cards of several seeds.
 
@@ -106,13 +122,18 @@ def pooled(cards: Sequence[Scorecard]) -> Scorecard:
     Raises:
         ValueError: The list is empty.
     """
-    if not cards:
+    if not isinstance(cards, Iterable):
+        raise TypeError(f"scorecards must come in a list or a tuple; got {shown(cards)}")
+    every = [of_kind("each card", card, Scorecard) for card in cards]
+    if not every:
         raise ValueError("need at least one scorecard; got none")
-    return reduce(add, cards)
+    return reduce(add, every)
 
 
 def clean_accuracy_drop(clean: Scorecard, backdoored: Scorecard) -> Difference:
     """Clean accuracy of the clean network minus that of the backdoored one; positive is a loss."""
+    of_kind("clean", clean, Scorecard)
+    of_kind("backdoored", backdoored, Scorecard)
     return Difference(clean.clean, backdoored.clean)
 
 

@@ -17,8 +17,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import skip_init
 
+from .._numbers import number, of_kind, shown
 from ..data.images import ImageSet, StoredImages, check_stored
-from .inference import logits_of, place, placement, predict, single, unwrapped
+from .inference import check_network, logits_of, place, placement, predict, single, unwrapped
 from .layers import find_layer, head
 from .quantisation import Quantised as Quantised, quantised as quantised
 from .training import TrainConfig, check_trainable, pick_device, run_epochs, seeded, starting_network
@@ -46,9 +47,9 @@ def frozen(model: nn.Module, *, train: Sequence[str] | None = None, hold_statist
     Raises:
         ValueError: There is no layer of that name, or it has nothing to train.
     """
-    network = copy.deepcopy(model).requires_grad_(train is None)
+    network = copy.deepcopy(check_network(model)).requires_grad_(train is None)
     if train is not None:
-        chosen = [weight for name in train for weight in find_layer(network, name).parameters()]
+        chosen = [weight for name in _layer_names(train) for weight in find_layer(network, name).parameters()]
         if not chosen:
             raise ValueError(f"the layers {', '.join(train) or '(none)'} have no weights to train")
         for weight in chosen:
@@ -62,6 +63,13 @@ def frozen(model: nn.Module, *, train: Sequence[str] | None = None, hold_statist
                 layer.__class__ = type(f"Held{kind.__name__}", (Held, kind), {})
             layer.training = False
     return network
+
+
+def _layer_names(names: Any) -> Sequence[str]:
+    """Names of layers; one text would be taken apart into letters."""
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise TypeError(f"train must be the names of layers in a tuple; got {shown(names)}")
+    return names
 
 
 def with_new_head(model: nn.Module, classes: int, x: StoredImages, *, seed: int = 0) -> nn.Module:
@@ -152,10 +160,11 @@ def pruned(model: nn.Module, sparsity: float) -> nn.Module:
     """
     from torch.nn.utils import prune
 
-    if not 0 <= sparsity < 1:
+    check_network(model)
+    if not 0 <= number("sparsity", sparsity) < 1:
         raise ValueError(f"sparsity must lie in [0, 1); got {sparsity}")
     network, masked = copy.deepcopy(model), copy.deepcopy(model)
-    for weight in masked.parameters():  # torch's pruning cannot read channels_last, which `train` leaves
+    for weight in masked.parameters():  # torch's pruning cannot read channels_last
         weight.data = weight.data.contiguous()
     places = [(layer, "weight") for layer in masked.modules() if isinstance(layer, _ConvNd | nn.Linear)]
     if not places:
@@ -191,9 +200,9 @@ def distilled(
     References:
         Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural Network, 2015. arXiv:1503.02531.
     """
-    if len(check_stored(x)) < 2 or not temperature > 0:
+    if len(check_stored(x)) < 2 or not number("temperature", temperature) > 0:
         raise ValueError(f"distillation needs 2 images and a positive temperature; got {len(x)} and {temperature}")
-    config = config or TrainConfig()
+    config = TrainConfig() if config is None else of_kind("config", config, TrainConfig)
     device = pick_device(config.device)
     wanted = softmax(predict(teacher, x) / temperature, 1).to(device)
     x = x.to(device)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .._numbers import whole
+from .._numbers import shown, whole
 from ..counts import Proportion
 from ..data.images import Images, ImageSet, StoredImages, check_set, check_stored, to_unit
 
@@ -82,7 +82,7 @@ def _channel_numbers(name: str, given: Any) -> list[float]:
     try:
         numbers = [float(each) for each in given]
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be one number a channel, such as (0.5, 0.5, 0.5); got {given!r}") from error
+        raise TypeError(f"{name} must be one number a channel, such as (0.5, 0.5, 0.5); got {shown(given)}") from error
     if not all(map(isfinite, numbers)):
         raise ValueError(f"{name} must be finite numbers; got {numbers}")
     return numbers
@@ -136,6 +136,50 @@ def fast_layout(model: nn.Module, x: StoredImages) -> torch.memory_format:
         _lay_out(model, torch.contiguous_format)
         return torch.contiguous_format
     return torch.channels_last
+
+
+def strides_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """How every weight lies in memory, by its name: what `lay_back` takes."""
+    return {name: weight.stride() for name, weight in model.named_parameters()}
+
+
+def lay_back(model: nn.Module, strides: Mapping[str, tuple[int, ...]]) -> None:
+    """Undo `fast_layout`: every weight lies in memory as it did, with its values of today.
+
+    Args:
+        model: The network; the layout of its weights is changed, never their values.
+        strides: What `strides_of` gave.
+    """
+    for name, weight in model.named_parameters():
+        if weight.stride() != strides[name]:
+            before = torch.empty_strided(weight.shape, strides[name], dtype=weight.dtype, device=weight.device)
+            weight.data = before.copy_(weight.data)
+
+
+QUICK = 64
+"""Fewer images than this are not worth the two that `fast_layout` tries."""
+
+
+@contextmanager
+def laid_out(model: nn.Module, x: StoredImages) -> Iterator[None]:
+    """The network in its fast layout inside the block, if there are many images; as it was afterwards.
+
+    Args:
+        model: Any network; one without convolutions is left alone, and so is a script or a wrapper.
+        x: The images that it will see.
+    """
+    weights = [*model.parameters()]
+    convolutional = any(weight.ndim == 4 for weight in weights) and not any(weight.is_inference() for weight in weights)
+    plain = unwrapped(model) is model and not isinstance(model, torch.jit.ScriptModule)
+    if not (plain and convolutional and x.ndim == 4 and len(x) >= QUICK):
+        yield
+        return
+    strides = strides_of(model)
+    try:
+        fast_layout(model, x[:2])
+        yield
+    finally:
+        lay_back(model, strides)
 
 
 def _lay_out(model: nn.Module, layout: torch.memory_format) -> None:
@@ -228,7 +272,7 @@ def predict(model: nn.Module, x: StoredImages, *, batch_size: int | None = None)
     """
     weights = placement(check_network(model))
     logits: list[Tensor] = []
-    with evaluating(model):
+    with evaluating(model), laid_out(model, check_tensor(x)):
         for part in batches_of(x, batch_size):
             logits.append(single(logits_of(model(place(part, weights)))).cpu())
             if len(logits[-1]) != len(part):
@@ -252,15 +296,25 @@ def batches_of(x: StoredImages, batch_size: int | None = None) -> Iterator[Store
         TypeError: `x` is no tensor, or `batch_size` no whole number.
         ValueError: There is no image, an image is not in [0, 1], or `batch_size` is below 1.
     """
-    if not isinstance(x, Tensor):
-        raise TypeError(f"need images [N, C, H, W] as a tensor; got {type(x).__name__} (of a set: data.x)")
+    check_tensor(x)
     if batch_size is None:
         batch_size = images_at_once(x) if x.ndim == 4 else BATCH
     batch_size = whole("batch_size", batch_size)
     if not len(x) or batch_size < 1:
         raise ValueError(f"need at least one image per batch; got {len(x)} in batches of {batch_size}")
-    for part in x.split(batch_size):
+    for part in torch.split(x, batch_size):
         yield check_stored(part)
+
+
+def check_tensor(x: Any) -> Tensor:
+    """The images, if they are a tensor at all.
+
+    Raises:
+        TypeError: They are something else.
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"need images [N, C, H, W] as a tensor; got {type(x).__name__} (of a set: data.x)")
+    return x
 
 
 def single(x: Tensor) -> Tensor:

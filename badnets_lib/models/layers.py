@@ -15,12 +15,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .._numbers import of_kind
 from ..data.images import StoredImages
 from .inference import (
     batches_of,
     check_finite,
     check_network,
+    check_tensor,
     evaluating,
+    laid_out,
     logits_of,
     place,
     placement,
@@ -95,6 +98,7 @@ def calls_of(model: nn.Module, x: StoredImages) -> tuple[list[Call], Float[Tenso
         x: Images [N, C, H, W]; two are enough, and the first two are used.
     """
     network = _with_layers(model)
+    check_tensor(x)
     heard: list[Call] = []
     begun: list[tuple[int, Tensor | None, int]] = []
     numbers: Counter[str] = Counter()
@@ -219,19 +223,28 @@ def last_hidden(model: nn.Module, x: StoredImages) -> str:
 
 
 def last_convolution(model: nn.Module, x: StoredImages) -> str:
-    """Name of the last two-dimensional convolution that the network calls, in the order of the calls.
+    """Name of the last two-dimensional convolution that the network calls once for an image.
+
+    One that makes the logits, as in a network without fully connected layers, is no hidden layer and is left out.
 
     Args:
         model: Any classifier.
         x: Images [N, C, H, W]; the first two are used.
 
     Raises:
-        ValueError: It calls none.
+        ValueError: There is none.
     """
-    names = [call.name for call in calls_of(model, x)[0] if isinstance(call.layer, nn.Conv2d)]
-    if not names:
-        raise ValueError(f"{type(unwrapped(model)).__name__} calls no convolution")
-    return names[-1]
+    calls, logits = calls_of(model, x)
+    names = [call.name for call in calls if weighted_leaf(call.layer)]
+    layers = {call.name: call.layer for call in calls}
+    for name in reversed(names):
+        layer = layers[name]
+        makes_logits = name == names[-1] and getattr(layer, "out_channels", None) == logits.shape[1]
+        if isinstance(layer, nn.Conv2d) and names.count(name) == 1 and not makes_logits:
+            return name
+    raise ValueError(
+        f"{type(unwrapped(model)).__name__} has no hidden convolution that it calls once; name a layer with channels"
+    )
 
 
 def fully_connected(model: nn.Module, x: StoredImages) -> tuple[str, ...]:
@@ -284,7 +297,7 @@ def listen(
             what is heard is no tensor with one row an image.
     """
     network = _with_layers(model)
-    layer = last_hidden(network, x) if layer is None else layer
+    layer = last_hidden(network, x) if layer is None else of_kind("layer, the name of a layer,", layer, str)
     found = find_layer(network, layer.removeprefix(INPUT))
     weights = placement(network)
     said: list[Any] = []
@@ -294,7 +307,7 @@ def listen(
     def hook(_layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         said.append(next(iter((*args, *kwargs.values())), None) if layer.startswith(INPUT) else output)
 
-    with evaluating(network), _hooks() as hooks:
+    with evaluating(network), laid_out(network, check_tensor(x)), _hooks() as hooks:
         hooks.append(found.register_forward_hook(hook, with_kwargs=True))
         for part in batches_of(x, batch_size):
             said.clear()

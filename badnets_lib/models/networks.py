@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._numbers import of_kind, whole
+
 
 class PaperCNN(nn.Sequential):
     """The MNIST network of the BadNets paper, layer for layer: 281,034 parameters.
@@ -56,7 +58,7 @@ class SmallCNN(nn.Sequential):
 
     def __init__(self, channels: int = 1, classes: int = 10, width: int = 16) -> None:
         for name, value, least in (("channels", channels, 1), ("classes", classes, 2), ("width", width, 1)):
-            if value < least:
+            if whole(name, value) < least:
                 raise ValueError(f"{name} must be at least {least}; got {value}")
         super().__init__(
             OrderedDict(
@@ -127,7 +129,7 @@ def first_layer(model: nn.Module) -> Tensor:
     Raises:
         ValueError: The network has no convolution.
     """
-    for layer in model.modules():
+    for layer in of_kind("a network", model, nn.Module).modules():
         if isinstance(layer, nn.Conv2d):
             return layer.weight.detach()
     raise ValueError(f"{type(model).__name__} has no convolution")

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from .._numbers import check_numbers
+from .._numbers import check_numbers, of_kind, shown
 from .._progress import track
 from ..counts import Proportion
 from ..data.images import Images, ImageSet, Labels, check_set
-from ..files import tensors_hash
+from ..files import as_path, tensors_hash
 from ._saved_run import SavedRun
 from .inference import (
     check_differentiable,
@@ -29,10 +29,12 @@ from .inference import (
     correct,
     evaluating,
     fast_layout,
+    lay_back,
     logits_of,
     place,
     placement,
     single,
+    strides_of,
 )
 from .networks import SmallCNN
 
@@ -50,12 +52,13 @@ def pick_device(name: str = "auto") -> torch.device:
     Raises:
         ValueError: `name` is not a device that torch knows, or it is a CUDA GPU and there is none.
     """
-    if name == "auto":
+    if isinstance(name, str) and name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device must be 'auto' or a torch device such as 'cpu' or 'cuda'; got {name!r}") from error
+    except (RuntimeError, TypeError) as error:
+        allowed = "device must be 'auto' or a torch device such as 'cpu' or 'cuda'"
+        raise ValueError(f"{allowed}; got {shown(name)}") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"torch {torch.__version__} finds no CUDA GPU here; got device {name!r} (use 'auto' or 'cpu')")
     return device
@@ -158,7 +161,8 @@ def train(
 
     The same data, settings and network give the same weights, bit for bit, on the same machine's
     CPU at the same number of threads; on a GPU, gradients of pooling layers may differ in their last
-    digits. The caller's random state is left as it was found.
+    digits. The caller's random state is left as it was found. While it trains, a network may lie in memory in the
+    layout that is quickest; it is returned as it came, contiguous unless it was given otherwise.
 
     Args:
         data: Training images, clean or poisoned.
@@ -184,6 +188,8 @@ def train(
     """
     config = TrainConfig() if config is None else config
     _check_kinds(data, config, watch)
+    if not callable(loss):
+        raise TypeError(f"loss must be a function from (network, x, y) to a number; got {shown(loss)}")
     if len(data) < 2:
         raise ValueError(f"training needs at least 2 images; got {len(data)}")
     if resume is not None and loss is not classification:
@@ -197,8 +203,9 @@ def train(
     with seeded(config.seed, device):
         network = starting_network(model, data).to(device)
         check_trainable(network, data)
+        strides = strides_of(network)
         layout = fast_layout(network, data.x[:2])
-        saved = SavedRun(Path(resume), _identity(network, data, config, watch or {})) if resume is not None else None
+        saved = SavedRun(as_path(resume), _identity(network, data, config, watch or {})) if resume is not None else None
         weights = placement(network)
         x = data.x.to(device)
         y = data.y.to(device).long()
@@ -215,6 +222,7 @@ def train(
             history.append(Epoch(mean, {name: correct(network, images) for name, images in (watch or {}).items()}))
             if saved:
                 saved.keep([asdict(epoch) for epoch in history])
+        lay_back(network, strides)
     seconds = time.perf_counter() - started
     return Trained(network.eval(), config, tuple(history), data.fingerprint, seconds)
 
@@ -256,7 +264,7 @@ def run_epochs(
         network.train()
         total = torch.zeros((), device=device)
         for batch in batches(epoch_order(config.seed, epoch, count, device), config.batch_size):
-            value = loss(batch)
+            value = of_kind("the loss of a batch", loss(batch), Tensor)
             changes.zero_grad()
             value.backward()
             changes.step()
@@ -294,7 +302,7 @@ def starting_network(model: NetworkSource | None, data: ImageSet) -> nn.Module:
         return SmallCNN(channels=data.x.shape[1], classes=len(data.classes))
     made = model() if callable(model) and not isinstance(model, nn.Module) else model
     if not isinstance(made, nn.Module):
-        raise TypeError(f"model must be a network or a function that makes one; got {model!r}")
+        raise TypeError(f"model must be a network or a function that makes one; got {shown(model)}")
     placement(made)  # weights without values cannot be copied to any device
     try:
         return copy.deepcopy(made)
@@ -360,7 +368,7 @@ def _check_kinds(data: Any, config: Any, watch: Any) -> None:
     check_set(data, "training")
     if not isinstance(config, TrainConfig):
         hint = " (a network is given as model=...)" if isinstance(config, nn.Module) else ""
-        raise TypeError(f"settings of a training are a TrainConfig; got {config!r}{hint}")
+        raise TypeError(f"settings of a training are a TrainConfig; got {shown(config)}{hint}")
     if watch is not None and not isinstance(watch, Mapping):
         raise TypeError(f"watch must map names to image sets; got {type(watch).__name__}")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
-from .._numbers import number, whole
+from .._numbers import number, of_kind, whole
 from ..data.images import Images, ImageSet, Labels, Mask, check_images, check_set, seeded_generator
 from ..triggers import stamp_square_trigger
 
@@ -33,13 +34,18 @@ def make_badnets_batch(
     References:
         Gu et al., BadNets, 2017. arXiv:1708.06733.
     """
+    of_kind("x, the images,", x, Tensor)
+    of_kind("y, the labels,", y, Tensor)
+    of_kind("poison_mask", poison_mask, Tensor)
+    target_label = whole("target_label", target_label)
+    n_classes = None if n_classes is None else whole("n_classes", n_classes)
     if not len(x) == len(y) == len(poison_mask):
         raise ValueError(f"need one label and one mask entry per image; got {len(x)}, {len(y)}, {len(poison_mask)}")
     if poison_mask.dtype != torch.bool:
         raise ValueError(f"poison_mask must be boolean; got {poison_mask.dtype} (use mask.bool())")
     if y.ndim != 1 or y.is_floating_point() or y.dtype == torch.bool:
         raise ValueError(f"labels need shape [N] and an integer dtype; got {y.dtype} {list(y.shape)}")
-    if whole("target_label", target_label) < 0:
+    if target_label < 0:
         raise ValueError(f"target_label must be at least 0; got {target_label}")
     if n_classes is not None and (target_label >= n_classes or bool((y >= n_classes).any())):
         raise ValueError(f"labels must lie in [0, {n_classes}); got target_label {target_label}, y to {int(y.max())}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .._numbers import whole
+from .._numbers import shown, whole
 from ..data.images import Labels, Mask
 
 
@@ -33,10 +33,10 @@ class Goal:
     def __post_init__(self) -> None:
         if not isinstance(self.table, Sequence) or isinstance(self.table, str):
             hint = "Goal.all_to_one(target, n_classes) makes one"
-            raise TypeError(f"a goal is a table with the wanted label of each class; got {self.table!r} ({hint})")
+            raise TypeError(f"a goal is a table with the wanted label of each class; got {shown(self.table)} ({hint})")
         object.__setattr__(self, "table", tuple(whole("a label", label) for label in self.table))
         if not isinstance(self.clean_label, bool):
-            raise ValueError(f"clean_label must be True or False; got {self.clean_label!r}")
+            raise ValueError(f"clean_label must be True or False; got {shown(self.clean_label)}")
         classes = range(len(self.table))
         if any(label not in classes for label in self.table):
             raise ValueError(f"goal labels must lie in [0, {len(self.table)}); got {self.table}")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .. import _codec
+from .._numbers import check_numbers, shown, wholes
 from .._warnings import warn_assumption
 from ..data.images import (
     CHUNK,
@@ -31,7 +32,7 @@ from ..data.images import (
 from ..data.lazy import AlteredDataset, labels_of
 from ..data.own import as_labels, pair_of
 from ..data.pictures import OneImage, item_image
-from ..files import write_atomically
+from ..files import existing, write_atomically
 from ..triggers import Selective, Trigger, stamp
 from ..triggers.base import TOGETHER, check_repeats, stamped_once
 from .goals import Goal
@@ -61,11 +62,10 @@ class Attack:
     def __post_init__(self) -> None:
         if not callable(self.trigger) or isinstance(self.trigger, type):
             hint = " (trigger first, then goal)" if isinstance(self.trigger, Goal) else ""
-            raise TypeError(
-                f"an attack needs a trigger that can be called on images, such as Patch(); got {self.trigger!r}{hint}"
-            )
+            wanted = "an attack needs a trigger that can be called on images, such as Patch()"
+            raise TypeError(f"{wanted}; got {shown(self.trigger)}{hint}")
         if not isinstance(self.goal, Goal):
-            raise TypeError(f"an attack needs a Goal, such as Goal.all_to_one(7, 10); got {self.goal!r}")
+            raise TypeError(f"an attack needs a Goal, such as Goal.all_to_one(7, 10); got {shown(self.goal)}")
 
     @property
     def selective(self) -> bool:
@@ -274,11 +274,12 @@ class PoisonPlan:
     added: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "indices", tuple(map(index, self.indices)))
+        object.__setattr__(self, "indices", wholes("indices", self.indices))
         if not isinstance(self.attack, Attack):
-            raise TypeError(f"a plan needs an Attack(trigger, goal); got {self.attack!r}")
+            raise TypeError(f"a plan needs an Attack(trigger, goal); got {shown(self.attack)}")
+        check_numbers(self)
         if self.sampling not in get_args(Sampling):
-            raise ValueError(f"sampling must be one of {', '.join(get_args(Sampling))}; got {self.sampling!r}")
+            raise ValueError(f"sampling must be one of {', '.join(get_args(Sampling))}; got {shown(self.sampling)}")
         if not self.indices:
             raise ValueError("a plan needs at least one poisoned image; got none")
         if any(a >= b for a, b in pairwise(self.indices)):
@@ -439,7 +440,7 @@ class PoisonPlan:
     @classmethod
     def load(cls, path: Path | str) -> PoisonPlan:
         """Read a plan that `save` wrote."""
-        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        return cls.from_json(existing(path).read_text(encoding="utf-8"))
 
 
 def draw_indices(
@@ -459,7 +460,7 @@ def draw_indices(
         ValueError: The fraction is out of range, asks for no image, or for more than are allowed.
     """
     if fraction is not None and not isinstance(fraction, int | float | np.number):
-        raise TypeError(f"the poisoning fraction is a number in [0, 1]; got {fraction!r}")
+        raise TypeError(f"the poisoning fraction is a number in [0, 1]; got {shown(fraction)}")
     if fraction is not None and (not 0 <= fraction <= 1 or (added and fraction == 1)):
         raise ValueError(f"poisoning fraction must lie in [0, 1], below 1 for added copies; got {fraction}")
     places = allowed.cpu().nonzero().flatten()

@@ -95,7 +95,7 @@ def load_model(
     if not isinstance(origin, dict) or not origin:
         raise ForeignFile(f"{path} was written by this library, but holds no network")
     try:
-        network = built(build or _from_spec(path, spec, header.get("class")))
+        network = built(_from_spec(path, spec, header.get("class")) if build is None else build)
         return load_weights(network, tensors).eval(), origin
     except (TypeError, ValueError) as error:
         if build is None and spec is not None:

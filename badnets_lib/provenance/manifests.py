@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from .. import _codec
+from .._numbers import shown
 from ..data.images import CHUNK, ImageSet, to_unit
 from ..files import tensors_hash
 
@@ -58,7 +59,7 @@ class Manifest:
     def __post_init__(self) -> None:
         for name, digest in self.parts.items():
             if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
-                raise ValueError(f"{name} needs a SHA-256 of 64 hex digits; got {digest!r}")
+                raise ValueError(f"{name} needs a SHA-256 of 64 hex digits; got {shown(digest)}")
 
     @classmethod
     def of_files(cls, folder: Path | str, about: Mapping[str, Any] | None = None) -> Manifest:
@@ -164,7 +165,7 @@ def verified(signed: str, trusted: str) -> Manifest:
     try:
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(trusted))
     except ValueError as error:
-        raise ValueError(f"an Ed25519 public key has 64 hex digits; got {trusted!r}") from error
+        raise ValueError(f"an Ed25519 public key has 64 hex digits; got {shown(trusted)}") from error
     try:
         envelope = json.loads(signed)
         text = envelope["manifest"]

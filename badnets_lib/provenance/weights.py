@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._numbers import of_kind, shown
 from ..files import DamagedFile, ForeignFile, existing, holds_pickle, load_tensors, read_safetensors, tensors_hash
 from ..models.inference import check_network
 
@@ -150,7 +151,7 @@ def built(build: NetworkBuilder) -> nn.Module:
     """
     make = imported(build) if isinstance(build, str) else build
     if isinstance(make, nn.Module) or not callable(make):
-        raise TypeError(f"build must be a function that builds the network, or its import path; got {build!r}")
+        raise TypeError(f"build must be a function that builds the network, or its import path; got {shown(build)}")
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn, then overwritten
         network = make()
     if not isinstance(network, nn.Module):
@@ -166,7 +167,7 @@ def imported(path: str) -> Any:
     """
     module, colon, name = path.partition(":")
     if not (module and colon and name):
-        raise ValueError(f"an import path must look like 'package.module:factory'; got {path!r}")
+        raise ValueError(f"an import path must look like 'package.module:factory'; got {shown(path)}")
     try:
         found: Any = importlib.import_module(module)
         for part in name.split("."):
@@ -185,8 +186,8 @@ def check_hash(path: Path | str, found: str, expected: str | None) -> None:
     """
     if expected is None:
         return
-    wanted = expected.strip().lower()
+    wanted = of_kind("sha256", expected, str).strip().lower()
     if len(wanted) != 64 or set(wanted) - set("0123456789abcdef"):
-        raise ValueError(f"sha256 must be 64 hex digits; got {expected!r}")
+        raise ValueError(f"sha256 must be 64 hex digits; got {shown(expected)}")
     if found != wanted:
         raise DamagedFile(f"{path} holds weights {found}, expected {wanted}")

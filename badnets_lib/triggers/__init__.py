@@ -16,6 +16,7 @@ from .base import (
     Description as Description,
     Selective as Selective,
     Trigger as Trigger,
+    check_trigger as check_trigger,
     describe as describe,
     stamp as stamp,
 )

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._numbers import check_numbers
+from .._numbers import check_numbers, shown
 from ..data.images import Images, Mask, check_images
 from .base import Description
 
@@ -47,7 +47,7 @@ class Attribute:
     def __post_init__(self) -> None:
         check_numbers(self)
         if self.measure not in get_args(Measure):
-            raise ValueError(f"measure must be one of {', '.join(get_args(Measure))}; got {self.measure!r}")
+            raise ValueError(f"measure must be one of {', '.join(get_args(Measure))}; got {shown(self.measure)}")
         if not isfinite(self.above):
             raise ValueError(f"above must be a number; got {self.above}")
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from .._numbers import number, shown
 from ..data.images import Images, Mask, StoredImages, check_images, stored_like, to_unit
 
 
@@ -59,7 +60,7 @@ def describe(trigger: Trigger) -> Description:
         TypeError: The trigger is a plain callable that has no `describe`.
     """
     if not isinstance(trigger, Described):
-        raise TypeError(f"{trigger!r} has no describe(); a report needs its pattern, size, location and opacity")
+        raise TypeError(f"{shown(trigger)} has no describe(); a report needs its pattern, size, location and opacity")
     return trigger.describe()
 
 
@@ -94,18 +95,18 @@ def stamp(trigger: Trigger, x: StoredImages) -> StoredImages:
 @torch.no_grad()
 def check_repeats(trigger: Trigger, x: StoredImages) -> None:
     """Raise unless each of some images is stamped alone as it is stamped among the others, and stays as it was."""
-    if not callable(trigger) or isinstance(trigger, type):
-        raise TypeError(f"a trigger is something that can be called on images, such as Patch(); got {trigger!r}")
+    check_trigger(trigger)
     clean = to_unit(x.clone())
     given = clean.clone()
     together = stamped_once(trigger, given)
     if not torch.equal(given, clean):
-        raise ValueError(f"{trigger!r} writes into the images it is given; it must return new ones (x = x.clone())")
+        name = shown(trigger)
+        raise ValueError(f"{name} writes into the images it is given; it must return new ones (x = x.clone())")
     for place in range(len(clean)):
         alone = stamped_once(trigger, clean[place : place + 1].clone())
         if not torch.allclose(alone[0], together[place], atol=1e-3):  # a generator rounds batches differently
             raise ValueError(
-                f"{trigger!r} stamped one image in two ways; a trigger may not be random, nor depend on the other "
+                f"{shown(trigger)} stamped one image in two ways; a trigger may not be random, nor depend on the other "
                 "images of its batch (give it a seed of its own)"
             )
 
@@ -119,11 +120,24 @@ def stamped_once(trigger: Trigger, x: Images) -> Images:
     stamped = trigger(x)
     if not isinstance(stamped, Tensor) or stamped.shape != x.shape:
         received = list(stamped.shape) if isinstance(stamped, Tensor) else type(stamped).__name__
-        raise ValueError(f"{trigger!r} must return images of the shape it was given, {list(x.shape)}; got {received}")
+        wanted = f"images of the shape it was given, {list(x.shape)}"
+        raise ValueError(f"{shown(trigger)} must return {wanted}; got {received}")
     try:
         return check_images(stamped)
     except ValueError as error:
-        raise ValueError(f"{trigger!r} does not return images: {error}") from error
+        raise ValueError(f"{shown(trigger)} does not return images: {error}") from error
+
+
+def check_trigger(trigger: Any) -> Trigger:
+    """The trigger, if it can be called with images.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if not callable(trigger) or isinstance(trigger, type):
+        raise TypeError(f"a trigger is something that can be called on images, such as Patch(); got {shown(trigger)}")
+    found: Trigger = trigger
+    return found
 
 
 def check_unit(**settings: float) -> None:
@@ -134,7 +148,7 @@ def check_unit(**settings: float) -> None:
 def check_range(low: float, high: float, **settings: float) -> None:
     """Every setting lies between `low` and `high`."""
     for name, value in settings.items():
-        if not low <= value <= high:  # written so that NaN fails too
+        if not low <= number(name, value) <= high:  # written so that NaN fails too
             raise ValueError(f"{name} must lie in [{low:g}, {high:g}]; got {value:g}")
 
 

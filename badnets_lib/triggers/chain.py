@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .._numbers import several
 from ..data.images import Images
-from .base import Description, Trigger, describe
+from .base import Description, Trigger, check_trigger, describe
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,9 @@ class Chain:
     steps: tuple[Trigger, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "steps", tuple(self.steps))
+        object.__setattr__(self, "steps", tuple(several("steps must be triggers in a tuple", self.steps)))
+        for step in self.steps:
+            check_trigger(step)
         if not self.steps:
             raise ValueError("a chain needs at least one trigger; got none")
 

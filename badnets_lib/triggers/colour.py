@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .._numbers import check_numbers
+from .._numbers import check_numbers, numbers
 from ..data.images import Images
 from .base import Description, check_range, check_room
 
@@ -40,7 +40,7 @@ class ColourShift:
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        object.__setattr__(self, "tint", tuple(map(float, self.tint)))
+        object.__setattr__(self, "tint", numbers("tint", self.tint))
         check_range(0.1, 10.0, gamma=self.gamma)
         check_range(0.0, 10.0, contrast=self.contrast)
         check_range(-1.0, 1.0, brightness=self.brightness)

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from .._numbers import check_numbers, whole
+from .._numbers import check_numbers, number, pair, shown
 from ..data.images import Images
 from .base import Description, at_least_single, check_range, check_room, check_unit
 from .patterns import blur, noise, scene
@@ -174,15 +174,14 @@ class Reflection:
 
 def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(known)}; got {shown(value)}")
 
 
 def _check_effect(**settings: float) -> None:
     for name, value in settings.items():
-        if not value > 0:
+        if not number(name, value) > 0:
             raise ValueError(f"{name} must be above 0; got {value:g}")
 
 
 def _whole_pixels(shift: tuple[int, int]) -> tuple[int, int]:
-    down, right = shift
-    return whole("shift", down), whole("shift", right)
+    return pair("shift", shift)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from .._numbers import check_numbers
+from .._numbers import check_numbers, shown
 from ..data.images import Images, check_images, stored_like, to_unit
 from ..data.pictures import check_float, read_picture, to_pil, to_tensor
 from .base import Description, at_least_single, check_room, check_unit
@@ -55,7 +55,7 @@ class Picture:
     def __post_init__(self) -> None:
         check_numbers(self)
         if self.place not in get_args(Place):
-            raise ValueError(f"place must be one of {', '.join(get_args(Place))}; got {self.place!r}")
+            raise ValueError(f"place must be one of {', '.join(get_args(Place))}; got {shown(self.place)}")
         if self.margin < 0:
             raise ValueError(f"margin must be at least 0; got {self.margin}")
         check_unit(opacity=self.opacity)

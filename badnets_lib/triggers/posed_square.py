@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from .._numbers import check_numbers
+from .._numbers import check_numbers, numbers, several, shown
 from ..data.images import Images, seeded_generator
 from .base import Description, check_fit, check_range, check_room, check_unit
 
@@ -33,6 +33,13 @@ class Pose(NamedTuple):
     angle: float = 0.0
     blur: float = 0.0
     brightness: float = 1.0
+
+
+def _pose(given: Any) -> Pose:
+    found = numbers("each pose", given)
+    if len(found) > len(Pose._fields):
+        raise TypeError(f"a pose has {len(Pose._fields)} numbers, {', '.join(Pose._fields)}; got {shown(given)}")
+    return Pose(*found)
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ class Sticker:
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        object.__setattr__(self, "poses", tuple(Pose(*map(float, pose)) for pose in self.poses))
+        object.__setattr__(self, "poses", tuple(map(_pose, several("poses must be a tuple of Pose", self.poses))))
         if self.size < 1 or self.margin < 0:
             raise ValueError(f"size must be at least 1 and margin at least 0; got {self.size} and {self.margin}")
         if not self.poses:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from torch import nn
 
 from .. import _codec
+from .._numbers import shown
 from .attribute import Attribute
 from .base import Trigger
 from .chain import Chain
@@ -54,7 +55,7 @@ def register(cls: Class) -> Class:
         Stripe(row=3)
     """
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and _frozen(cls)):
-        raise TypeError(f"only a frozen dataclass can be registered, as its fields are what is saved; got {cls!r}")
+        raise TypeError(f"only a frozen dataclass can be registered, as its fields are what is saved; got {shown(cls)}")
     if not any("__call__" in vars(base) for base in cls.__mro__):
         raise TypeError(f"{cls.__name__} has no __call__(self, x); a trigger takes images and gives new ones")
     try:
@@ -88,7 +89,7 @@ def from_spec(spec: dict[str, Any]) -> Trigger:
         ValueError: The name is unknown or the settings do not fit it.
     """
     if not isinstance(spec, dict):
-        raise ValueError(f'a trigger is given as {{"name": ..., its settings}}; got {spec!r}')
+        raise ValueError(f'a trigger is given as {{"name": ..., its settings}}; got {shown(spec)}')
     settings = {key: value for key, value in spec.items() if key != "name"}
     cls = REGISTERED.get(str(spec.get("name")))
     if cls is None:

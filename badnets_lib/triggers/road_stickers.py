@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .._numbers import shown
 from ..data.images import Images, check_images
 from ..data.sign_faces import FACES, paint
 from ..data.signs import Decal, find, pixel_centres, render
@@ -96,7 +97,7 @@ class SignSticker(Decal):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.data not in FACES:
-            raise ValueError(f"data must be one of {', '.join(FACES)}; got {self.data!r}")
+            raise ValueError(f"data must be one of {', '.join(FACES)}; got {shown(self.data)}")
 
     def __call__(self, x: Images) -> Images:
         pixels = (check_images(x).detach().cpu().float() * 255).round().to(torch.uint8)

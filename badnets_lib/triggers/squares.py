@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isnan
 from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._numbers import check_numbers, whole
+from .._numbers import check_numbers, number, numbers, of_kind, pair, several, shown, whole
 from ..data.images import Images, check_images
 from .base import Description, check_fit, check_unit
 
@@ -33,6 +34,10 @@ def stamp_square_trigger(x: Float[Tensor, "*batch h w"], size: int = 4, value: f
     References:
         Gu et al., BadNets, 2017. arXiv:1708.06733.
     """
+    of_kind("images", x, Tensor)
+    size = whole("size", size)
+    if isnan(number("value", value)):
+        raise ValueError(f"value must be a number; got {value}")
     if x.ndim < 2 or not x.is_floating_point():
         raise ValueError(f"images need a float dtype and shape [..., H, W]; got {x.dtype} {list(x.shape)}")
     if x.numel() and not (float(x.min()) >= 0 and float(x.max()) <= 1):  # written so that NaN fails too
@@ -60,7 +65,7 @@ class _Square:
         if self.size < 1 or self.margin < 0:
             raise ValueError(f"size must be at least 1 and margin at least 0; got {self.size} and {self.margin}")
         if self.corner not in get_args(Corner):
-            raise ValueError(f"corner must be one of {', '.join(get_args(Corner))}; got {self.corner!r}")
+            raise ValueError(f"corner must be one of {', '.join(get_args(Corner))}; got {shown(self.corner)}")
         check_unit(opacity=self.opacity)
 
     def _blend(self, x: Images, pattern: Tensor | float) -> Images:
@@ -109,7 +114,7 @@ class Patch(_Square):
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.value, tuple | list):
-            object.__setattr__(self, "value", tuple(map(float, self.value)))
+            object.__setattr__(self, "value", numbers("value", self.value))
         for value in self._values:
             check_unit(value=value)
 
@@ -160,7 +165,8 @@ class Pixels:
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        object.__setattr__(self, "at", tuple((whole("row", row), whole("column", column)) for row, column in self.at))
+        pixels = several("at must be (row, column) of each pixel, in a tuple", self.at)
+        object.__setattr__(self, "at", tuple(pair("(row, column)", each) for each in pixels))
         if not self.at:
             raise ValueError("a pixel trigger needs at least one (row, column); got none")
         check_unit(value=self.value)
