@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from torch.nn.functional import cross_entropy
+
 from ...counts import Proportion
 from ...data.images import ImageSet, Mask
 from ...defenses import AntiBackdoor, CutMix, IsolateAndUnlearn, Repair
+from ...models.inference import predict
 from ...models.training import TrainConfig, train
 from ..sweeps import Sweep, grid
 from .cases import Case, prepare
@@ -72,7 +75,8 @@ def as_published(*, attack: str, fraction: float, seed: int) -> dict[str, Any]:
     """Anti-Backdoor Learning, 85 epochs by its authors' settings, and plain training for as many by the same optimizer.
 
     Returns:
-        "trainings": as `resisted`, after each stage too.
+        "trainings": as `resisted`, after each stage too; and "zero_loss", how many of the isolated images have a loss
+        of exactly 0 in single precision before the unlearning, and so no gradient to climb along.
     """
     case = prepare(attack, fraction, seed)
     config = TrainConfig(seed=seed)
@@ -87,6 +91,9 @@ def as_published(*, attack: str, fraction: float, seed: int) -> dict[str, Any]:
         networks[f"{PUBLISHED}, {steps} steps"] = longer.unlearnt(fitted, case.data[flags.flagged], config)
     rows: dict[str, Any] = {name: case.score(network).pairs() for name, network in networks.items()}
     rows[PUBLISHED]["isolated"] = Proportion.of(case.poisoned[flags.flagged]).pair
+    isolated = case.data[flags.flagged]
+    losses = cross_entropy(predict(fitted, isolated.x), isolated.y.long(), reduction="none")
+    rows[PUBLISHED]["zero_loss"] = Proportion.of(losses == 0).pair
     return {"trainings": rows}
 
 
