@@ -6,6 +6,7 @@ An attack is a trigger and a goal: it is what a network is scored under. A plan 
 poisoning: it poisons one training set, and goes to JSON and back.
 """
 
+from ._draws import Sampling as Sampling
 from .batches import flip_labels as flip_labels, make_badnets_batch as make_badnets_batch
 from .goals import Goal as Goal
-from .plans import Attack as Attack, PoisonPlan as PoisonPlan, Sampling as Sampling
+from .plans import Attack as Attack, PoisonPlan as PoisonPlan
