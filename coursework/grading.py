@@ -130,7 +130,7 @@ class Grader:
 
     def sandbox(self) -> Sandbox:
         """A place for students' code to run, for one submission after the other."""
-        return Sandbox(self.limits, unsafe=self.unsafe, preload=self.master.preload)
+        return Sandbox(self.limits, unsafe=self.unsafe, preload=self.master.preload, closed=self.master.closed)
 
     def grade(self, submission: Submission, sandbox: Sandbox) -> Marks:
         """The marks of one submission, whatever it is."""

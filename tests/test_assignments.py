@@ -12,9 +12,12 @@ from fnmatch import fnmatch
 from html import escape
 
 import pytest
+import torch
 from leaks import leaks, plain, secrets
 from project import ROOT, settings
 
+import badnets_lib as bd
+from badnets_lib import handing_in
 from coursework import masters
 from coursework.grading import Grader
 from coursework.masters import HIDDEN, MARKS, SOLUTION, Master, source
@@ -144,6 +147,52 @@ def test_every_check_is_lost_by_some_wrong_answer(name):
     files = (masters.ASSIGNMENTS / name / "wrong").glob("*.py")
     lost = {check for path in files for check in path.read_text().splitlines()[0].removeprefix("# loses: ").split(", ")}
     assert lost == {check.name for check in assignment(name).checks}
+
+
+# ---- points for the work ----
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_points_are_for_the_work(name, graders, tmp_path):
+    """And what answers wrote into networks and data is no other student's loss: the solution gets all, afterwards."""
+    grader = graders(name)
+    answers = [Answer.read(path) for path in sorted((grader.master.folder / "unearned").glob("*.py"))]
+    with grader.sandbox() as sandbox:
+        for number, answer in enumerate(answers):
+            submission = handed_in(tmp_path / f"{number}.ipynb", with_answers(grader.master, [answer]))
+            marks = grader.grade(submission, sandbox).marks
+            lost = [mark.check for mark in marks if not mark.points]
+            assert lost == answer.loses, [mark.message for mark in marks]
+        if answers:
+            whole = grader.grade(handed_in(tmp_path / "whole.ipynb", grader.master.solution(VARIANT)), sandbox)
+            assert whole.points == whole.possible
+
+
+def test_the_detectors_data_are_what_they_were_after_an_answer_wrote_into_them(graders, tmp_path):
+    grader = graders("4_detector")
+    before = [part.clone() for part in grader.shared["FIRST"]]
+    code = "def scores(features, labels):\n    features -= features.mean(0)\n    return features.norm(dim=1)"
+    with grader.sandbox() as sandbox:
+        notebook = with_answers(grader.master, [Answer(code, [], set())])
+        grader.grade(handed_in(tmp_path / "ann.ipynb", notebook), sandbox)
+    assert all(map(torch.equal, before, grader.shared["FIRST"]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_point_depends_on_the_secret_seed(name):
+    assert [check.name for check in assignment(name).checks if "SEED" not in check.code] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_closed_is_there_and_the_digits_are(name):
+    closed = assignment(name).closed
+    assert "badnets_lib.load" in closed
+    with (
+        handing_in.closed(closed),
+        pytest.raises(handing_in.ClosedError, match="badnets_lib.load is closed to answers"),
+    ):
+        bd.load("mnist5k")
+    assert callable(bd.load) and bd.Proportion(1, 2).interval()
 
 
 # ---- what an assignment must have ----
