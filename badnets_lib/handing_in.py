@@ -226,12 +226,12 @@ def as_graded(name: str, wanted: Iterable[str], path: Path | str | None = None) 
     Args:
         name: The assignment, and its file's name without the ending.
         wanted: The functions that the assignment asks for.
-        path: The file, if it is somewhere else or has another name.
-
-    Raises:
-        FileNotFoundError: There is no such file.
+        path: The file, if it is somewhere else or has another name. Where there is none, the text says so.
     """
-    notebook = open_notebook(name, path)
+    try:
+        notebook = open_notebook(name, path)
+    except FileNotFoundError as error:
+        return str(error)
     return "\n".join(report(notebook, list(wanted)))
 
 
