@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from torch import Tensor
+from torch import Tensor, nn
 
 import badnets_lib
 
@@ -42,6 +42,7 @@ STARTING = 60.0  # seconds until torch is imported, at most
 HANDING = 10.0  # seconds until a question has a process, at most
 GLANCE = 0.1  # seconds between two looks at the memory
 FLOOR = 2**28  # bytes of memory that the machine must keep
+SHOWN = 120  # characters of a value that a message shows
 BASE = 2**30  # bytes that torch and Python take in the processes of an idle sandbox, and some more
 
 
@@ -154,6 +155,7 @@ class Sandbox:
 
     Attributes:
         apart: No question can reach the process that the next one is made from.
+        heard: What the last call of this question gave, in words; empty before the first.
     """
 
     apart = False
@@ -170,6 +172,7 @@ class Sandbox:
         self.unsafe = unsafe
         self.preload = preload
         self.closed = closed
+        self.heard = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
@@ -196,17 +199,36 @@ class Sandbox:
             Lost: The code gave no answer that counts, here or in a call.
         """
         undo: list[tuple[Tensor, Tensor]] = []
+        self.heard = ""
         try:
             with self._link() as link:
                 link.send({"given": given, "sources": sources, "names": names, "limits": self.limits.inside()})
                 problems = link.receive()
-                yield {name: _function(link, name, problems, undo) for name in names}
+                yield {name: self._function(link, name, problems, undo) for name in names}
         except Lost:
             self.stop()
             raise
         finally:
             for tensor, before in reversed(undo):
                 tensor.copy_(before)
+
+    def _function(self, link: Link, name: str, problems: Any, undo: list[tuple[Tensor, Tensor]]) -> Callable[..., Any]:
+        """A function that calls the student's over the link."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            link.send([name, args, kwargs])
+            match link.receive():
+                case ["value", value, list(changes)]:
+                    self.heard = f"{name} gave {described(value)}"
+                    bring_back(args, changes, undo)
+                    return value
+                case ["missing"]:
+                    raise NameError("; ".join([f"there is no function {name}", *map(str, problems)]))
+                case ["raised", str(kind), str(text), int(line)]:
+                    raise raised(kind, f"{name}: {kind}: {text}" + (f" (line {line} of its cell)" if line else ""))
+            raise Lost(f"{name} sent something that is no reply")
+
+        return call
 
     def stop(self) -> None:
         """Throw the sandbox away, with every process in it."""
@@ -344,22 +366,20 @@ def _held(process: psutil.Process) -> int:
     return held
 
 
-def _function(link: Link, name: str, problems: Any, undo: list[tuple[Tensor, Tensor]]) -> Callable[..., Any]:
-    """A function that calls the student's over the link."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        link.send([name, args, kwargs])
-        match link.receive():
-            case ["value", value, list(changes)]:
-                bring_back(args, changes, undo)
-                return value
-            case ["missing"]:
-                raise NameError("; ".join([f"there is no function {name}", *map(str, problems)]))
-            case ["raised", str(kind), str(text), int(line)]:
-                raise raised(kind, f"{name}: {kind}: {text}" + (f" (line {line} of its cell)" if line else ""))
-        raise Lost(f"{name} sent something that is no reply")
-
-    return call
+def described(value: Any) -> str:
+    """A value in a few words, for the student whose function gave it."""
+    if isinstance(value, Tensor):
+        kind = f"a tensor {list(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+        return kind if value.numel() > 4 else f"{kind}, {value.tolist()}"
+    if isinstance(value, nn.Module):
+        return f"a {type(value).__name__}"
+    if isinstance(value, dict):
+        return f"a dictionary with {', '.join(repr(key) for key in list(value)[:8]) or 'nothing in it'}"[:SHOWN]
+    if isinstance(value, (list, tuple)):
+        ends = "()" if isinstance(value, tuple) else "[]"
+        more = ", ..." if len(value) > 4 else ""
+        return f"{ends[0]}{', '.join(map(described, value[:4]))}{more}{ends[1]}"[:SHOWN]
+    return repr(value)[:SHOWN]
 
 
 def bring_back(args: tuple[Any, ...], changes: list[Any], undo: list[tuple[Tensor, Tensor]]) -> None:

@@ -1,8 +1,8 @@
-"""Four proofs for every assignment, and that no solution or hidden check is in what students can read.
+"""Five proofs for every assignment, and that no solution or hidden check is in what students can read.
 
 1. The teacher's notebook runs to its end. 2. The students' notebook fails exactly in its check cells.
 3. The solution gets all points and the students' version none. 4. Every wrong answer that is committed
-passes the visible checks and loses exactly its own points.
+passes the visible checks and loses exactly its own points. 5. An honest but different solution gets all points.
 """
 
 import json
@@ -21,6 +21,7 @@ from badnets_lib import handing_in
 from coursework import masters
 from coursework.grading import Grader
 from coursework.masters import HIDDEN, MARKS, SOLUTION, Master, source
+from coursework.sandbox import Limits, Sandbox
 from coursework.submissions import Submission
 from coursework.variants import MASTERS, Variant
 
@@ -96,7 +97,7 @@ def with_answers(master, answers):
     return {"cells": [*first, *wrong, *filter(masters.is_check, cells)], "metadata": {}, "nbformat": 4}
 
 
-# ---- the four proofs ----
+# ---- the five proofs ----
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -147,6 +148,20 @@ def test_every_check_is_lost_by_some_wrong_answer(name):
     files = (masters.ASSIGNMENTS / name / "wrong").glob("*.py")
     lost = {check for path in files for check in path.read_text().splitlines()[0].removeprefix("# loses: ").split(", ")}
     assert lost == {check.name for check in assignment(name).checks}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_honest_but_different_solution_gets_all_points(name, graders, tmp_path):
+    """NumPy, comprehensions, helpers, lines that begin with their operator: none of the solution's code."""
+    grader = graders(name)
+    cells = [cell for cell in grader.master.solution(VARIANT)["cells"] if not masters.is_solution(cell)]
+    parts = (grader.master.folder / "other.py").read_text(encoding="utf-8").split("# %%")[1:]
+    own = [{"cell_type": "code", "metadata": {}, "source": f"# {part}", "id": "own"} for part in parts]
+    settings = {"preload": grader.master.preload, "closed": grader.master.closed}
+    with Sandbox(Limits(seconds=200), **settings) as sandbox:  # how busy this machine is, is no matter here
+        submission = handed_in(tmp_path / "other.ipynb", {"cells": cells + own, "metadata": {}, "nbformat": 4})
+        marks = grader.grade(submission, sandbox).marks
+    assert [(mark.check, mark.message) for mark in marks if mark.points != mark.possible] == []
 
 
 # ---- points for the work ----
