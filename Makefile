@@ -66,8 +66,9 @@ bench: $(FULL) ## measure the library's speed and memory on this machine (RECORD
 assignments: $(FULL) ## write the coursework's notebooks for students and teachers (VARIANT=2027 for a cohort's own numbers)
 	$(BIN)/python -m coursework build --variant $(VARIANT)
 
-grade: $(FULL) ## grade a folder of submissions (ASSIGNMENT=2 FROM=folder; VARIANT as handed out; needs bubblewrap)
-	$(BIN)/python -m coursework grade "$(ASSIGNMENT)" "$(FROM)" --variant $(VARIANT) $(if $(UNSAFE),--unsafe)
+grade: $(FULL) ## grade a folder of submissions (ASSIGNMENT=2 FROM=folder ROSTER=table DUE="2027-03-01 23:59"; VARIANT as handed out)
+	$(BIN)/python -m coursework grade "$(ASSIGNMENT)" "$(FROM)" --variant $(VARIANT) $(if $(UNSAFE),--unsafe) \
+		$(if $(ROSTER),--roster "$(ROSTER)") $(if $(DUE),--due "$(DUE)")
 
 zoo: $(FULL) ## make the capstone's networks from a secret (SALT="..." MODELS=20), and the hunt to beat
 	@$(BIN)/python -m coursework zoo --salt "$(SALT)" --models $(MODELS)

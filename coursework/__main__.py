@@ -15,9 +15,11 @@ from badnets_lib.files import write_atomically
 from . import masters, outputs, submissions
 from .answers import BadHunt
 from .baseline import scan_zoo
-from .grading import Grader, grade_all, seed_of
+from .grading import Grader, grade_all, nothing, seed_of
 from .hunt import Score, score_hunt
+from .roster import lateness, moment, read_roster, whose
 from .sandbox import NoSandbox
+from .similar import alike
 from .specimens import Recipe
 from .submissions import Unreadable
 from .variants import Variant
@@ -38,21 +40,56 @@ def build(variant: int, out: Path | None) -> None:
 
 
 def grade(
-    assignment: str, folder: str, variant: int, out: Path | None, *, unsafe: bool, workers: int, again: list[str]
+    assignment: str,
+    folder: str,
+    variant: int,
+    out: Path | None,
+    *,
+    unsafe: bool,
+    workers: int,
+    again: list[str],
+    roster: Path | None = None,
+    due: str = "",
 ) -> None:
     """Grade a folder of submissions and say where the marks are."""
     if not folder:
         raise ValueError("say which folder holds the submissions: make grade ASSIGNMENT=2 FROM=folder")
     master = masters.find(assignment)
     found = submissions.find(Path(folder))
+    members, last = read_roster(roster) if roster else [], moment(due)
     out = out or marks_folder(master.name, variant, Path(folder))
     kept = out / "kept"
     outputs.read_typed(out / outputs.TYPED)  # a table that cannot be read is told before hours of grading
     grader = Grader(master, Variant.draw(variant, seed=seed_of(kept)), unsafe=unsafe)
     graded = grade_all(grader, found, kept, workers=workers, again=again)
-    print(f"{len(graded)} submissions: {outputs.write(out, master, graded)}")
+    owners = {submission.student: whose(submission, members) for submission in found}
+    late = {each.student: lateness(each, last, owners[each.student]) for each in found}
+    owned = {owner.student: marks for marks in graded if (owner := owners[marks.student])}
+    absent = [nothing(master, member.student) for member in members if member.student not in owned]
+    print(f"{len(graded)} submissions: {outputs.write(out, master, [*graded, *absent], late)}")
+    for path in outputs.gradebooks(out, master, owned, members):
+        print(f"to import: {path}")
+    strangers = [student for student, owner in owners.items() if members and owner is None]
+    if strangers:
+        print(f"not on the roster: {', '.join(strangers)}")
+    compare(out, master, grader.variant, found)
     if master.written:
         print(f"type the points of written answers into {out / outputs.TYPED}, and grade again to add them up")
+
+
+def compare(out: Path, master: masters.Master, variant: Variant, found: list[submissions.Submission]) -> None:
+    """Write the list of submissions that are alike."""
+    handed_out = [masters.source(cell) for cell in master.student(variant)["cells"] if cell["cell_type"] == "code"]
+    pairs = alike({each.student: sources_of(each, master, variant) for each in found}, handed_out)
+    print(f"{len(pairs)} pairs are alike: {outputs.similar(out, pairs)}")
+
+
+def sources_of(submission: submissions.Submission, master: masters.Master, variant: Variant) -> list[str]:
+    """The code of a submission; none if it cannot be read, which the table says already."""
+    try:
+        return submissions.read(submission, master, variant).sources
+    except (Unreadable, OSError):
+        return []
 
 
 def marks_folder(assignment: str, variant: int, folder: Path) -> Path:
@@ -109,6 +146,8 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     making.add_argument("--models", type=int, default=20, help="how many networks; more make narrower intervals")
     hunting = commands.add_parser("hunt", help="score a folder of hunt.json against that zoo")
     hunting.add_argument("folder", type=Path, help="holds <student>/hunt.json or <student>.json")
+    grading.add_argument("--roster", type=Path, help="a table of the class, or Canvas's or Moodle's export of it")
+    grading.add_argument("--due", default="", help="when the work was due, such as '2027-03-01 23:59'")
     for command in (making, hunting):
         command.add_argument("--out", type=Path, default=OUT / "hunt", help="of zoo, truth, baseline and scores")
     for command in (building, grading):

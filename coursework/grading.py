@@ -130,7 +130,7 @@ class Grader:
 
     def sandbox(self) -> Sandbox:
         """A place for students' code to run, for one submission after the other."""
-        return Sandbox(self.limits, unsafe=self.unsafe, preload=self.master.preload)
+        return Sandbox(self.limits, unsafe=self.unsafe, preload=self.master.preload, closed=self.master.closed)
 
     def grade(self, submission: Submission, sandbox: Sandbox) -> Marks:
         """The marks of one submission, whatever it is."""
@@ -183,7 +183,8 @@ class Grader:
         try:
             self._run(check, sources, sandbox)
         except AssertionError as error:
-            return Mark(check.name, 0.0, check.points, str(error)[:TOLD] or "a condition of this check does not hold")
+            text = str(error)[:TOLD] or "a condition of this check does not hold"
+            return Mark(check.name, 0.0, check.points, text + _received(sandbox))
         except NoSandbox:  # this machine's fault, not the student's: grading stops
             raise
         except (Lost, Malformed) as error:
@@ -191,8 +192,19 @@ class Grader:
         except Raised as error:
             return Mark(check.name, 0.0, check.points, str(error)[:TOLD])
         except Exception as error:  # the check could not use what the function returned
-            return Mark(check.name, 0.0, check.points, f"{type(error).__name__}: {error}"[:TOLD])
+            return Mark(check.name, 0.0, check.points, f"{type(error).__name__}: {error}"[:TOLD] + _received(sandbox))
         return Mark(check.name, check.points, check.points)
+
+
+def _received(sandbox: Sandbox) -> str:
+    """What the check last got from the student's functions, in brackets."""
+    return f" ({sandbox.heard})" if sandbox.heard else ""
+
+
+def nothing(master: Master, student: str) -> Marks:
+    """The marks of somebody in the class who handed in nothing."""
+    marks = tuple(Mark(check.name, 0.0, check.points, "nothing was handed in") for check in master.checks)
+    return Marks(student, marks, "nothing was handed in", {}, "", 0.0, "")
 
 
 @cache

@@ -86,6 +86,11 @@ class Master:
         """Modules that the sandbox imports once and not for each question; "preload" in the notebook's metadata."""
         return list(self.notebook["metadata"].get("badnets", {}).get("preload", []))
 
+    @property
+    def closed(self) -> list[str]:
+        """What of the library answers may not use; "closed" in the notebook's metadata."""
+        return list(self.notebook["metadata"].get("badnets", {}).get("closed", []))
+
     def given(self, variant: Variant) -> list[str]:
         """The code that every student has, in order."""
         return [source(cell) for cell in self._variant(variant)["cells"] if is_given(cell)]
@@ -135,7 +140,8 @@ class Master:
 
     def _variant(self, variant: Variant) -> Notebook:
         notebook = deepcopy(self.notebook)
-        notebook["metadata"]["badnets"] = {"assignment": self.name, "variant": variant.number}
+        about = {"assignment": self.name, "variant": variant.number, "closed": self.closed}
+        notebook["metadata"]["badnets"] = about
         for cell in notebook["cells"]:
             if cell["cell_type"] == "code":
                 cell["outputs"], cell["execution_count"] = [], None

@@ -19,10 +19,17 @@ from badnets_lib.files import write_atomically
 from .grading import Mark, Marks
 from .hunt import Score
 from .masters import Master
+from .roster import Member, canvas_table, moodle_table
 from .submissions import file_name
 
 FORMULA = re.compile(r"\A[\s\u200b-\u200f\ufeff]*[=+\-@]")
 """A cell that begins so is a formula to a spreadsheet."""
+
+NUMBER = re.compile(r"\A\d+([.,]\d+)?\Z")
+"""Points as a teacher types them."""
+
+HIDDEN_MARKS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+"""Characters that are not seen, or turn a line round: they are written out."""
 
 TYPED = "written.csv"
 
@@ -30,15 +37,21 @@ Typed = Mapping[str, Mapping[str, str]]
 """Points typed by a teacher, as text: by student, then by question."""
 
 
-def write(folder: Path, master: Master, graded: Sequence[Marks]) -> Path:
+def write(folder: Path, master: Master, graded: Sequence[Marks], late: Mapping[str, str] | None = None) -> Path:
     """Write everything about a class into a folder; return the path of `grades.csv`.
 
     `grades.csv`, `feedback/*.md`, `gradescope/*/results.json`, `written/*.md` (a sheet for each written question, with
     the rubric and every answer) and `written.csv`, in which a teacher types the points of these.
+
+    Args:
+        folder: Where to.
+        master: The assignment.
+        graded: Everybody's marks.
+        late: By student, how late the work came.
     """
     typed = read_typed(folder / TYPED)
     write_text(folder / TYPED, typed_table(master, graded, typed))
-    path = write_text(folder / "grades.csv", table(master, graded, typed))
+    path = write_text(folder / "grades.csv", table(master, graded, typed, late))
     for name in master.written:
         write_text(folder / "written" / f"{name}.md", sheet(master, name, graded))
     for marks in graded:
@@ -71,10 +84,8 @@ def read_typed(path: Path) -> Typed:
         student = _unquoted(row.pop("student") or "")
         typed[student] = {question: points.strip() for question, points in row.items() if points and points.strip()}
         for question, points in typed[student].items():
-            try:
-                float(points.replace(",", "."))
-            except ValueError:
-                raise ValueError(f"{path}: {student}, {question}: {points!r} is no number of points") from None
+            if not NUMBER.match(points):
+                raise ValueError(f"{path}: {student}, {question}: {points!r} is no number of points")
     return typed
 
 
@@ -89,7 +100,7 @@ def typed_table(master: Master, graded: Sequence[Marks], typed: Typed) -> str:
     )
 
 
-def table(master: Master, graded: Sequence[Marks], typed: Typed) -> str:
+def table(master: Master, graded: Sequence[Marks], typed: Typed, late: Mapping[str, str] | None = None) -> str:
     """One line a student: points by machine and by hand, of each check, and how it was run."""
     checks = [check.name for check in master.checks]
     head = ["student", "points", "of", "by machine", "by hand", *checks, *master.written]
@@ -102,10 +113,11 @@ def table(master: Master, graded: Sequence[Marks], typed: Typed) -> str:
             [
                 _plain(marks.student), f"{marks.points + hand:g}", f"{whole(master, marks):g}",
                 f"{marks.points:g}", f"{hand:g}" if own else "", *(points[name] for name in checks),
-                *(own.get(name, "") for name in master.written), marks.sandbox, marks.seconds, _plain(marks.problem),
+                *(own.get(name, "") for name in master.written), (late or {}).get(marks.student, ""), marks.sandbox,
+                marks.seconds, _plain(marks.problem),
             ]
         )  # fmt: skip
-    return _csv([*head, "sandbox", "seconds", "problem"], rows)
+    return _csv([*head, "late", "sandbox", "seconds", "problem"], rows)
 
 
 def by_hand(own: Mapping[str, str]) -> float:
@@ -138,9 +150,8 @@ def sheet(master: Master, question: str, graded: Sequence[Marks]) -> str:
 
 def feedback(master: Master, marks: Marks, own: Mapping[str, str]) -> str:
     """The marks and the reasons, for the student."""
-    hand = f", {by_hand(own):g} by hand" if own else ""
     total = f"**{marks.points + by_hand(own):g} of {whole(master, marks):g} points**"
-    lines = [f"# {master.title}", "", f"{_heading(marks.student)}: {total} ({marks.points:g} by machine{hand})", ""]
+    lines = [f"# {master.title}", "", f"{_heading(marks.student)}: {total} ({shares(master, marks, own)})", ""]
     if marks.problem:
         lines += [f"Not graded: {_code(marks.problem)}", ""]
     if marks.note:
@@ -155,13 +166,21 @@ def feedback(master: Master, marks: Marks, own: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def shares(master: Master, marks: Marks, own: Mapping[str, str]) -> str:
+    """Where the points come from: "18 of 20 by machine, 6 of 8 by hand"."""
+    machine, most = f"{marks.points:g} of {marks.possible:g} by machine", sum(master.written.values())
+    if not most:
+        return machine
+    if not own:
+        return f"{machine}, {most:g} by hand not marked yet"
+    return f"{machine}, {by_hand(own):g} of {most:g} by hand"
+
+
 def gradescope(master: Master, marks: Marks, own: Mapping[str, str]) -> dict[str, Any]:
     """The same in the format of Gradescope's `results.json`."""
-    by_machine = f"{marks.points:g} of {marks.possible:g} points by machine"
-    hand = f", {by_hand(own):g} by hand" if own else ""
     return {
         "score": marks.points + by_hand(own),
-        "output": marks.problem or f"{master.title}: {by_machine}{hand}.",
+        "output": marks.problem or f"{master.title}: {shares(master, marks, own)}.",
         "execution_time": round(marks.seconds),
         "visibility": "visible",
         "tests": [
@@ -190,13 +209,18 @@ def _why(mark: Mark) -> str:
 
 def _code(text: str) -> str:
     """Text of a student's making: shown as it is, neither markup nor the end of a table's cell."""
-    return "`" + " ".join(text.replace("`", "'").replace("|", "/").split()) + "`"
+    return "`" + " ".join(_seen(text).replace("`", "'").replace("|", "/").split()) + "`"
 
 
 def _heading(text: str) -> str:
     """Text of a student's making in one line of Markdown: no markup, no HTML."""
-    line = html.escape(" ".join(text.split()), quote=False)
+    line = html.escape(" ".join(_seen(text).split()), quote=False)
     return re.sub(r"([\\`*_\[\]#|~])", r"\\\1", line)
+
+
+def _seen(text: str) -> str:
+    """Text whose every character is seen."""
+    return HIDDEN_MARKS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _quoted(text: str) -> str:
@@ -213,6 +237,37 @@ def _plain(text: str) -> str:
 def _unquoted(text: str) -> str:
     """What `_plain` was given."""
     return text[1:] if text.startswith("'") and FORMULA.match(text[1:]) else text
+
+
+def gradebooks(folder: Path, master: Master, owned: Mapping[str, Marks], roster: Sequence[Member]) -> list[Path]:
+    """Write `canvas.csv` or `moodle.csv`, as the roster is Canvas's or Moodle's; return what was written.
+
+    Args:
+        folder: Where to; the typed points lie there.
+        master: The assignment.
+        owned: The marks by the name of their owner on the roster.
+        roster: The class.
+    """
+    typed, written = read_typed(folder / TYPED), []
+    columns = set().union(*(member.row for member in roster))
+    points, words = {}, {}
+    for name, marks in owned.items():
+        own = typed.get(marks.student, {})
+        points[name] = f"{marks.points + by_hand(own):g}"
+        words[name] = (marks.problem and "not graded") or shares(master, marks, own)
+    title = next((name for name in sorted(columns) if name.startswith(master.title)), master.title)
+    if {"Student", "ID", "Section"} <= columns:
+        possible = sum(check.points for check in master.checks) + sum(master.written.values())
+        written.append(write_text(folder / "canvas.csv", canvas_table(roster, title, possible, points)))
+    if "Email address" in columns or "ID number" in columns:
+        written.append(write_text(folder / "moodle.csv", moodle_table(roster, title, points, words)))
+    return written
+
+
+def similar(folder: Path, pairs: Sequence[tuple[str, str, float]]) -> Path:
+    """Write `similar.csv`: pairs of submissions that a teacher should look at side by side."""
+    rows = [[_plain(one), _plain(other), f"{share:.0%}"] for one, other, share in pairs]
+    return write_text(folder / "similar.csv", _csv(["student", "other student", "alike"], rows))
 
 
 HUNT = ("auc", "cross_entropy", "triggers", "ranking", "certainty", "trigger_points", "points", "of", "problem")

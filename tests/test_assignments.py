@@ -1,8 +1,8 @@
-"""Four proofs for every assignment, and that no solution or hidden check is in what students can read.
+"""Five proofs for every assignment, and that no solution or hidden check is in what students can read.
 
 1. The teacher's notebook runs to its end. 2. The students' notebook fails exactly in its check cells.
 3. The solution gets all points and the students' version none. 4. Every wrong answer that is committed
-passes the visible checks and loses exactly its own points.
+passes the visible checks and loses exactly its own points. 5. An honest but different solution gets all points.
 """
 
 import json
@@ -12,12 +12,16 @@ from fnmatch import fnmatch
 from html import escape
 
 import pytest
+import torch
 from leaks import leaks, plain, secrets
 from project import ROOT, settings
 
+import badnets_lib as bd
+from badnets_lib import handing_in
 from coursework import masters
 from coursework.grading import Grader
 from coursework.masters import HIDDEN, MARKS, SOLUTION, Master, source
+from coursework.sandbox import Limits, Sandbox
 from coursework.submissions import Submission
 from coursework.variants import MASTERS, Variant
 
@@ -93,7 +97,7 @@ def with_answers(master, answers):
     return {"cells": [*first, *wrong, *filter(masters.is_check, cells)], "metadata": {}, "nbformat": 4}
 
 
-# ---- the four proofs ----
+# ---- the five proofs ----
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -144,6 +148,66 @@ def test_every_check_is_lost_by_some_wrong_answer(name):
     files = (masters.ASSIGNMENTS / name / "wrong").glob("*.py")
     lost = {check for path in files for check in path.read_text().splitlines()[0].removeprefix("# loses: ").split(", ")}
     assert lost == {check.name for check in assignment(name).checks}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_honest_but_different_solution_gets_all_points(name, graders, tmp_path):
+    """NumPy, comprehensions, helpers, lines that begin with their operator: none of the solution's code."""
+    grader = graders(name)
+    cells = [cell for cell in grader.master.solution(VARIANT)["cells"] if not masters.is_solution(cell)]
+    parts = (grader.master.folder / "other.py").read_text(encoding="utf-8").split("# %%")[1:]
+    own = [{"cell_type": "code", "metadata": {}, "source": f"# {part}", "id": "own"} for part in parts]
+    settings = {"preload": grader.master.preload, "closed": grader.master.closed}
+    with Sandbox(Limits(seconds=200), **settings) as sandbox:  # how busy this machine is, is no matter here
+        submission = handed_in(tmp_path / "other.ipynb", {"cells": cells + own, "metadata": {}, "nbformat": 4})
+        marks = grader.grade(submission, sandbox).marks
+    assert [(mark.check, mark.message) for mark in marks if mark.points != mark.possible] == []
+
+
+# ---- points for the work ----
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_points_are_for_the_work(name, graders, tmp_path):
+    """And what answers wrote into networks and data is no other student's loss: the solution gets all, afterwards."""
+    grader = graders(name)
+    answers = [Answer.read(path) for path in sorted((grader.master.folder / "unearned").glob("*.py"))]
+    with grader.sandbox() as sandbox:
+        for number, answer in enumerate(answers):
+            submission = handed_in(tmp_path / f"{number}.ipynb", with_answers(grader.master, [answer]))
+            marks = grader.grade(submission, sandbox).marks
+            lost = [mark.check for mark in marks if not mark.points]
+            assert lost == answer.loses, [mark.message for mark in marks]
+        if answers:
+            whole = grader.grade(handed_in(tmp_path / "whole.ipynb", grader.master.solution(VARIANT)), sandbox)
+            assert whole.points == whole.possible
+
+
+def test_the_detectors_data_are_what_they_were_after_an_answer_wrote_into_them(graders, tmp_path):
+    grader = graders("4_detector")
+    before = [part.clone() for part in grader.shared["FIRST"]]
+    code = "def scores(features, labels):\n    features -= features.mean(0)\n    return features.norm(dim=1)"
+    with grader.sandbox() as sandbox:
+        notebook = with_answers(grader.master, [Answer(code, [], set())])
+        grader.grade(handed_in(tmp_path / "ann.ipynb", notebook), sandbox)
+    assert all(map(torch.equal, before, grader.shared["FIRST"]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_point_depends_on_the_secret_seed(name):
+    assert [check.name for check in assignment(name).checks if "SEED" not in check.code] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_closed_is_there_and_the_digits_are(name):
+    closed = assignment(name).closed
+    assert "badnets_lib.load" in closed
+    with (
+        handing_in.closed(closed),
+        pytest.raises(handing_in.ClosedError, match="badnets_lib.load is closed to answers"),
+    ):
+        bd.load("mnist5k")
+    assert callable(bd.load) and bd.Proportion(1, 2).interval()
 
 
 # ---- what an assignment must have ----

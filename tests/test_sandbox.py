@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import badnets_lib as bd
+from badnets_lib import handing_in
 from coursework import sandbox
-from coursework.inside import definitions, wire
+from coursework.inside import wire
 from coursework.sandbox import Limits, Lost, NoSandbox, Raised, Sandbox
 
 SECONDS = 3
@@ -115,7 +116,7 @@ def test_bytes_that_are_no_message_are_refused(data):
 
 
 def loaded(*sources, wanted):
-    namespace, problems = definitions.load([], sources, wanted)
+    namespace, problems = handing_in.load([], sources, wanted)
     return namespace, problems
 
 
@@ -223,9 +224,23 @@ def test_it_reaches_nothing(box, what, tmp_path, monkeypatch):
     assert still_good(box)
 
 
+LOOK = """import os, sys
+
+INSTALLED = {"site-packages", "dist-packages", "test", "encodings", "asyncio", "__pycache__"}
+
+def f():
+    found = []
+    for place in {path for path in sys.path if os.path.basename(path) not in INSTALLED}:
+        for folder, folders, names in os.walk(place):
+            folders[:] = set(folders) - INSTALLED
+            found += [os.path.join(folder, name) for name in names]
+    return found
+"""
+
+
 def test_the_checks_are_not_in_there(box):
-    walk = "[os.path.join(a, n) for p in sys.path for a, _, ns in os.walk(p) if 'site-p' not in a for n in ns]"
-    found = ask(box, f"import os, sys\n\ndef f():\n    return {walk}")
+    """What is installed is not walked through: that can take longer than a question may."""
+    found = ask(box, LOOK)
     assert any(name.endswith("inside/worker.py") for name in found)
     assert not [name for name in found if "master" in name or "grading" in name or "assignments" in name]
 

@@ -24,8 +24,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from . import definitions, wire
+from badnets_lib.handing_in import closed, load
+
+from . import wire
 
 TEXT = 300
 """Characters of an error that are told."""
@@ -36,9 +39,16 @@ LIBC = ctypes.CDLL(None)
 
 
 def main() -> None:
-    """Import what the command line names, then serve questions until the grader hangs up."""
-    for module in sys.argv[1:]:
+    """Import what the command line names, close what it names behind `--`, then serve until the grader hangs up."""
+    places = " ".join(sys.argv[1:]).partition("--")
+    for module in places[0].split():
         importlib.import_module(module)
+    with closed(places[2].split()):
+        serve_all()
+
+
+def serve_all() -> None:
+    """Serve one question after the other, each in a process of its own."""
     torch.set_num_threads(1)
     gc.collect()
     gc.freeze()  # or every child would look through all of torch for garbage, and so copy it
@@ -111,7 +121,7 @@ def serve(link: socket.socket) -> None:
     """Load what one question needs, then answer its calls until the grader hangs up."""
     question = receive(link)
     limit(**question["limits"])
-    namespace, problems = definitions.load(question["given"], question["sources"], question["names"])
+    namespace, problems = load(question["given"], question["sources"], question["names"])
     send(link, [problem[:TEXT] for problem in problems])
     while (call := receive(link)) is not None:
         send(link, answer(namespace, *call))
@@ -122,7 +132,7 @@ def answer(namespace: dict[str, Any], name: str, args: tuple[Any, ...], kwargs: 
     function: Callable[..., Any] | None = namespace.get(name)
     if not callable(function):
         return ["missing"]
-    before = [each.clone() if isinstance(each, torch.Tensor) else None for each in args]
+    before = [{part: tensor.clone() for part, tensor in wire.tensors(each).items()} for each in args]
     try:
         value = function(*args, **kwargs)
         wire.pack(value)
@@ -131,13 +141,16 @@ def answer(namespace: dict[str, Any], name: str, args: tuple[Any, ...], kwargs: 
         return ["raised", type(error).__name__, _text(error), _line(error)]
 
 
-def changed(before: list[torch.Tensor | None], after: tuple[Any, ...]) -> list[list[Any]]:
-    """[position, tensor] of each argument whose numbers are other ones after the call."""
-    pairs = enumerate(zip(before, after, strict=True))
-    return [[place, new.detach()] for place, (old, new) in pairs if old is not None and not _equal(old, new)]
+def changed(before: list[dict[str, Tensor]], after: tuple[Any, ...]) -> list[list[Any]]:
+    """[position, part, tensor] of each tensor in the arguments whose numbers are other ones after the call."""
+    found = []
+    for place, (old, argument) in enumerate(zip(before, after, strict=True)):
+        new = wire.tensors(argument)
+        found += [[place, part, new[part].detach()] for part in old if part in new and not _equal(old[part], new[part])]
+    return found
 
 
-def _equal(old: torch.Tensor, new: torch.Tensor) -> bool:
+def _equal(old: Tensor, new: Tensor) -> bool:
     """Whether two tensors hold the same numbers; one that is no number equals itself."""
     return old.shape == new.shape and torch.equal(old.nan_to_num(7.25), new.nan_to_num(7.25))
 

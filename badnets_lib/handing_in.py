@@ -1,4 +1,6 @@
-"""What of a notebook is loaded: the functions that are asked for, and what they need. Nothing else runs.
+"""A notebook of the coursework as its grader reads it, for the grader and for the student who is about to hand it in.
+
+Of a notebook, the functions that are asked for are loaded, and what they need. Nothing else runs.
 
 A cell is read as Jupyter reads it: IPython turns its magics and shell lines into Python. Of the statements, only
 those run from which the wanted names can be reached: imports, functions, classes, and whatever gives a value to a
@@ -10,11 +12,18 @@ from __future__ import annotations
 
 import ast
 import builtins
+import importlib
+import json
+import os
+import pkgutil
 import re
 import symtable
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 IMPORTS = (ast.Import, ast.ImportFrom)
@@ -32,23 +41,25 @@ def load(given: Iterable[str], sources: Iterable[str], wanted: Iterable[str]) ->
     """
     problems: list[str] = []
     statements = [statement for source in given for statement in _read(source, problems)]
+    cells: dict[ast.stmt, str] = {}
     kept_names = {name for statement in statements if not isinstance(statement, IMPORTS) for name in bound(statement)}
     for source in sources:
         for statement in _read(source, problems):
             taken = _assigned(statement) & (kept_names | set(dir(builtins)))
             if taken:
-                problems.append(
-                    f"line {statement.lineno} of a cell is left out: it replaces {', '.join(sorted(taken))}"
-                )
+                what = ", ".join(sorted(taken))
+                problems.append(f"line {statement.lineno} of a cell is left out: it replaces {what}{_which(source)}")
             else:
                 statements.append(statement)
+                cells[statement] = source
     namespace: dict[str, Any] = {"__name__": "submission"}
     for statement in needed(statements, wanted):
         module = ast.Module([statement], type_ignores=[])
         try:
             exec(compile(module, "<submission>", "exec", dont_inherit=True), namespace)
         except BaseException as error:
-            problems.append(f"line {statement.lineno} of a cell failed: {type(error).__name__}: {error}")
+            which = _which(cells[statement]) if statement in cells else ""
+            problems.append(f"line {statement.lineno} of a cell failed: {type(error).__name__}: {error}{which}")
     return namespace, problems
 
 
@@ -57,8 +68,14 @@ def _read(source: str, problems: list[str]) -> list[ast.stmt]:
         return ast.parse(python(source)).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         version = ".".join(map(str, sys.version_info[:2]))
-        problems.append(f"a cell could not be read by Python {version}, which marks it: {error}")
+        problems.append(f"a cell could not be read by Python {version}, which marks it: {error}{_which(source)}")
         return []
+
+
+def _which(source: str) -> str:
+    """A cell's first line, so that its author finds it."""
+    first = next((line.strip() for line in source.splitlines() if line.strip()), "")
+    return f" (the cell that begins {first[:60]!r})"
 
 
 def python(source: str) -> str:
@@ -153,3 +170,129 @@ def _base(target: ast.expr) -> str:
     while isinstance(target, (ast.Subscript, ast.Attribute)):
         target = target.value
     return target.id if isinstance(target, ast.Name) else ""
+
+
+# ---- what answers may not use ----
+
+
+class ClosedError(RuntimeError):
+    """An answer called something of the library that it is asked to write itself."""
+
+
+@contextmanager
+def closed(names: Iterable[str]) -> Iterator[None]:
+    """Functions, methods and classes of the library that refuse to work for a while.
+
+    Args:
+        names: Such as "badnets_lib.Patch" or "badnets_lib.Proportion.interval".
+
+    Raises:
+        AttributeError: There is no such name.
+    """
+    with ExitStack() as stack:
+        for name in names:
+            for holder, attribute in _places(name):
+                stack.enter_context(mock.patch.object(holder, attribute, _refusal(name)))
+        yield
+
+
+def _places(name: str) -> list[tuple[Any, str]]:
+    """(holder, attribute) of everything that has to be replaced so that nobody can call this any more."""
+    above, _, attribute = name.rpartition(".")
+    holder, found = pkgutil.resolve_name(above), pkgutil.resolve_name(name)
+    if isinstance(found, type):
+        return [(found, "__init__")]
+    if isinstance(holder, type):
+        return [(holder, attribute)]
+    modules = [module for key, module in list(sys.modules.items()) if key.split(".")[0] == "badnets_lib"]
+    return [(module, key) for module in modules for key, value in list(vars(module).items()) if value is found]
+
+
+def _refusal(name: str) -> Callable[..., Any]:
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise ClosedError(f"{name} is closed to answers: use what the function is given, and code of your own")
+
+    return refuse
+
+
+# ---- for the student, before handing in ----
+
+
+def as_graded(name: str, wanted: Iterable[str], path: Path | str | None = None) -> str:
+    """What the grader would load of a notebook, what not, and why.
+
+    In Colab the notebook is read as it stands; elsewhere from its file, so save it first.
+
+    Args:
+        name: The assignment, and its file's name without the ending.
+        wanted: The functions that the assignment asks for.
+        path: The file, if it is somewhere else or has another name. Where there is none, the text says so.
+    """
+    try:
+        notebook = open_notebook(name, path)
+    except FileNotFoundError as error:
+        return str(error)
+    return "\n".join(report(notebook, list(wanted)))
+
+
+def report(notebook: dict[str, Any], wanted: list[str]) -> list[str]:
+    """The lines of `as_graded`."""
+    given, own = [], []
+    for cell in notebook["cells"]:
+        about = cell.get("metadata", {}).get("nbgrader", {})
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code" and not about.get("locked"):
+            own.append(source)
+        elif cell["cell_type"] == "code" and not about.get("grade"):
+            given.append(source)
+    with closed(notebook["metadata"].get("badnets", {}).get("closed", [])):
+        namespace, problems = load(given, own, wanted)
+    missing = [name for name in wanted if not callable(namespace.get(name))]
+    lines = [f"{name}: {_state(namespace.get(name))}" for name in wanted]
+    lines += [f"{name}: {_words(text)}" for name, text in _written(notebook).items()]
+    if problems:
+        lines += ["", "Not loaded, and why:", *(f"- {problem}" for problem in problems)]
+    lines += ["", "Look at the lines above." if missing or problems else "All of it is read as it stands."]
+    return [*lines, "Whether the answers are right is another question: that is for the checks."]
+
+
+def _state(function: Any) -> str:
+    """What became of a function that is asked for."""
+    if not callable(function):
+        return "MISSING"
+    names = getattr(getattr(function, "__code__", None), "co_names", ())
+    return "no code of yours yet" if "NotImplementedError" in names else "read"
+
+
+def _words(text: str) -> str:
+    """What is there of a written answer."""
+    return "no answer yet" if text.strip() in ("", "YOUR ANSWER HERE") else f"read, {len(text.split())} words"
+
+
+def _written(notebook: dict[str, Any]) -> dict[str, str]:
+    """The written answers by their cells' names."""
+    found = {}
+    for cell in notebook["cells"]:
+        about = cell.get("metadata", {}).get("nbgrader", {})
+        if cell["cell_type"] == "markdown" and about.get("grade") and about.get("solution"):
+            found[str(about["grade_id"])] = "".join(cell["source"])
+    return found
+
+
+def open_notebook(name: str, path: Path | str | None = None) -> dict[str, Any]:
+    """A notebook of an assignment: Colab's, as it stands, or a file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    if path is None and "google.colab" in sys.modules:
+        colab: Any = importlib.import_module("google.colab._message")
+        return dict(colab.blocking_request("get_ipynb", timeout_sec=30)["ipynb"])
+    places = [Path(path)] if path is not None else [Path(os.environ.get("JPY_SESSION_NAME", "")), Path(f"{name}.ipynb")]
+    for place in places:
+        if place.is_file() and place.suffix == ".ipynb":
+            return dict(json.loads(place.read_text(encoding="utf-8-sig")))
+    raise FileNotFoundError(
+        f"no file {places[-1]} in {Path.cwd()}: save the notebook, or say which file it is, "
+        f"as_graded({name!r}, ..., path='my notebook.ipynb')"
+    )

@@ -1,0 +1,102 @@
+"""The last cell of an assignment: a student sees what the grader would load, what not, and why."""
+
+import json
+import sys
+import types
+
+import pytest
+
+from badnets_lib import handing_in
+from badnets_lib.handing_in import as_graded, report
+from coursework import masters
+from coursework.inside import worker
+from coursework.variants import MASTERS
+
+NAMES = [path.parent.name for path in sorted(masters.ASSIGNMENTS.glob("*/master.ipynb"))]
+ASKED = ["poisoned_images", "share_of_target", "clean_batches", "success_by_hand", "count_poisoned"]
+ASKED += ["clean_accuracy", "attack_success", "interval"]
+
+
+@pytest.fixture
+def rates():
+    return masters.find("1").solution(MASTERS)
+
+
+def with_cells(notebook, *sources):
+    cells = [{"cell_type": "code", "metadata": {}, "source": source.splitlines(keepends=True)} for source in sources]
+    return notebook | {"cells": [*notebook["cells"], *cells]}
+
+
+def said(notebook, asked=ASKED):
+    return "\n".join(report(notebook, asked))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_assignment_ends_with_it_and_asks_for_what_the_checks_need(name):
+    master = masters.find(name)
+    last = masters.source(master.student(MASTERS)["cells"][-1])
+    asked, shown = [], last.replace("print(as_graded(", "asked.append((").partition("as_graded\n")[2]
+    exec(shown, {"asked": asked})
+    ((assignment, functions),) = asked
+    assert assignment == name and set(functions) == {need for check in master.checks for need in check.needs}
+
+
+def test_it_reads_with_the_graders_own_code():
+    assert worker.load is handing_in.load and worker.closed is handing_in.closed
+
+
+def test_a_finished_notebook_is_read_as_it_stands(rates):
+    text = said(rates)
+    assert all(f"{name}: read" in text for name in ASKED) and "All of it is read as it stands." in text
+    assert "written-report: read, " in text
+
+
+def test_an_empty_one_says_what_is_left_to_do():
+    text = said(masters.find("1").student(MASTERS))
+    assert text.count("no code of yours yet") == len(ASKED) and text.count("no answer yet") == 2
+
+
+def test_a_given_number_assigned_anew_is_told_with_its_place(rates):
+    text = said(with_cells(rates, "# a try\nRATE = 0.1"))
+    assert "line 2 of a cell is left out: it replaces RATE (the cell that begins '# a try')" in text
+
+
+def test_a_cell_that_cannot_be_read_is_told(rates):
+    text = said(with_cells(rates, "def interval(hits, trials:\n    return 0, 1"))
+    assert "could not be read by Python 3." in text and "begins 'def interval(hits, trials:'" in text
+
+
+def test_a_missing_function_is_told(rates):
+    for cell in rates["cells"]:
+        cell["source"] = [line.replace("def interval(", "def intervall(") for line in cell["source"]]
+    text = said(rates)
+    assert "interval: MISSING" in text and "Look at the lines above." in text
+
+
+def test_what_fails_when_it_is_loaded_is_told_as_the_grader_meets_it(rates):
+    code = "import badnets_lib as bd\nDIGITS = bd.load('mnist5k')\n\ndef interval(hits, trials):\n    return DIGITS"
+    text = said(with_cells(rates, code))
+    assert "line 2 of a cell failed: ClosedError: badnets_lib.load is closed to answers" in text
+    slow = "import time\ntime.sleep(60)\nraise SystemExit"
+    assert "All of it is read as it stands." in said(with_cells(rates, slow))
+
+
+def test_the_file_is_found_beside_the_kernel_by_its_name_or_where_one_says(rates, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "no file 1_rates.ipynb" in as_graded("1_rates", ASKED) and "save the notebook" in as_graded("1_rates", ASKED)
+    (tmp_path / "mine.ipynb").write_text(json.dumps(rates), encoding="utf-8")
+    assert "interval: read" in as_graded("1_rates", ASKED, "mine.ipynb")
+    monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / "mine.ipynb"))
+    assert "interval: read" in as_graded("1_rates", ASKED)
+    monkeypatch.delenv("JPY_SESSION_NAME")
+    (tmp_path / "mine.ipynb").rename(tmp_path / "1_rates.ipynb")
+    assert "interval: read" in as_graded("1_rates", ASKED)
+
+
+def test_in_colab_the_notebook_is_asked_for_as_it_stands(rates, monkeypatch):
+    message = types.ModuleType("google.colab._message")
+    message.blocking_request = lambda kind, timeout_sec: {"ipynb": rates} if kind == "get_ipynb" else None
+    for name, module in (("google.colab", types.ModuleType("google.colab")), ("google.colab._message", message)):
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
+    assert "interval: read" in as_graded("1_rates", ASKED)
