@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -13,9 +14,11 @@ Kind = TypeVar("Kind")
 
 
 def shown(value: Any) -> str:
-    """What came, for the end of an error: in full if that is short, else its type."""
+    """What came, for the end of an error: in full if that is short, else its beginning or its type."""
     text = repr(value)
-    return text if len(text) <= 80 and "\n" not in text else f"a value of type {type(value).__name__}"
+    if len(text) <= 80 and "\n" not in text:
+        return text
+    return reprlib.repr(value) if isinstance(value, str | bytes | list | tuple | set | dict) else type(value).__name__
 
 
 def several(wanted: str, values: Any) -> Iterable[Any]:

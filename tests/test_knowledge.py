@@ -37,7 +37,7 @@ def test_a_balanced_draw_that_cannot_be_had_names_the_other_kind():
 
 @pytest.mark.usefixtures("unchecked")
 def test_wrong_kinds_of_argument_get_one_sentence():
-    with pytest.raises(TypeError, match="a Holding needs trusted images as an ImageSet; got Tensor"):
+    with pytest.raises(TypeError, match="trusted must be of type ImageSet; got Tensor"):
         Holding(torch.zeros(3, 1, 2, 2))
     with pytest.raises(TypeError, match="trusted images are drawn from an ImageSet; got list"):
         Holding.draw([1, 2, 3], 2)
