@@ -40,8 +40,6 @@ class Holding:
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        if not isinstance(self.trusted, ImageSet):
-            raise TypeError(f"a Holding needs trusted images as an ImageSet; got {type(self.trusted).__name__}")
         if self.fraction is not None and not 0 <= self.fraction <= 1:
             raise ValueError(f"fraction must lie in [0, 1]; got {self.fraction}")
         if self.target is not None and not 0 <= self.target < len(self.trusted.classes):
