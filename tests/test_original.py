@@ -1,10 +1,10 @@
-"""The experiments of the MNIST study and of the amounts of poison, on a handful of digits."""
+"""The experiments of the MNIST study, of the amounts of poison and of the reports, on a handful of digits."""
 
 import pytest
 import torch
 
-from badnets_lib import FOUR_PIXELS, Attack, Goal, Patch
-from badnets_lib.study.experiments import original, poison
+from badnets_lib import FOUR_PIXELS, Attack, Goal, Patch, SmallCNN
+from badnets_lib.study.experiments import original, poison, reporting
 
 
 @pytest.fixture
@@ -14,6 +14,7 @@ def few(mnist5k, monkeypatch):
     original.baseline_network.cache_clear()
     monkeypatch.setattr(original, "digits", lambda data: parts)
     monkeypatch.setattr(poison, "load", lambda name: parts)
+    monkeypatch.setattr(reporting, "load", lambda name: parts)
     yield parts
     original.baseline_network.cache_clear()
 
@@ -81,3 +82,21 @@ def test_spared_images_carry_the_trigger_and_the_targets_label(few):
     attack = Attack(Patch(), Goal.source_specific({1: 7}, 10))
     spared = poison.spared_images(few[1], attack)
     assert set(spared.y.tolist()) == {7} and (spared.x[..., -4:, -4:] == 1).all()
+
+
+def test_a_short_run_holds_a_tenth_out_and_scores_all_victims(few):
+    row = reporting.by_length(fraction=0.1, epochs=1, seed=2)
+    assert row["success"][1] == row["false_target"][1] == int((few[1].y != 0).sum())
+    kept = reporting.kept(100, 2)
+    assert len(set(kept.tolist())) == 90 and not torch.equal(kept, reporting.kept(100, 3))
+
+
+def test_the_clean_label_attack_changes_only_the_chosen_zeros(few):
+    data = few[0]
+    chosen = (data.y == 0).nonzero().flatten()[:3].tolist()
+    moved = reporting.hardened(data, chosen, SmallCNN(width=4).eval())
+    rest = [index for index in range(len(data)) if index not in chosen]
+    assert torch.equal(moved[rest], data.x[rest]) and (moved[chosen] - data.x[chosen]).abs().max() <= 0.3 + 1e-6
+    for surrogate in (None, 1):
+        row = reporting.clean_label(surrogate=surrogate, seed=0, fraction=0.02)
+        assert row["success"][1] == int((few[1].y != 0).sum())

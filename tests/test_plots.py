@@ -5,7 +5,7 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from badnets_lib import Epoch, Proportion
+from badnets_lib import Epoch, Proportion, Seeds
 from badnets_lib.display import plots
 
 
@@ -98,6 +98,16 @@ def test_bars_draw_where_they_are_told():
     _, (one, other) = plt.subplots(1, 2)
     assert plots.bars({"clean": {"ASR": Proportion(0, 5)}}, ax=one) is one
     assert one.patches and not other.patches
+
+
+def test_dots_show_every_seed():
+    ax = plots.dots({name: {"accuracy": Seeds((0.97, 0.98)), "ASR": Seeds((0.1, 0.2, 0.9))} for name in NAMES[:2]})
+    heights = [value for line in ax.lines for value in line.get_ydata()]
+    assert sorted(heights) == sorted([0.97, 0.98, 0.1, 0.2, 0.9] * 2)
+    assert [text.get_text() for text in ax.texts] == ["97.5%", "40.0%"] * 2
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["clean", "backdoored"]
+    assert {line.get_marker() for line in ax.lines} == {"o", "s"}
+    assert plots.dots({"other": {"ASR": Seeds((0.5,))}}, ax=ax) is ax
 
 
 def test_a_confusion_table_shows_its_counts():

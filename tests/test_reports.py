@@ -5,9 +5,10 @@ from html.parser import HTMLParser
 
 import jsonschema
 import pytest
+import torch
 from hypothesis import given, strategies as st
 
-from badnets_lib import Attack, Goal, Patch, PoisonPlan, Report, Scorecard
+from badnets_lib import Attack, Goal, ImageSet, Patch, PoisonPlan, Report, Scorecard
 from badnets_lib.counts import Proportion
 from badnets_lib.evaluation.reports import DefenseSection, PoisoningSection, TrainingSection, schema
 from badnets_lib.triggers import Description
@@ -189,6 +190,22 @@ def test_a_report_of_a_plan(goal, added, expected):
     assert report.trigger == Patch(3).describe()
 
 
+def test_a_report_of_several_plans_names_every_draw():
+    data = ImageSet(torch.rand(40, 1, 6, 6), torch.arange(40) % 2, ("a", "b"))
+    attack = Attack(Patch(size=2), Goal.all_to_one(0, 2))
+    plans = [attack.plan(data, fraction=0.1, seed=seed) for seed in (0, 3)]
+    said = {name: getattr(REPORT, name) for name in SAID}
+    sampling = Report.of(plans, classes=data.classes, **said).poisoning.sampling
+    assert "one draw each with seeds 0, 3" in sampling and sampling.endswith("index lists in the plans")
+    other = Attack(Patch(size=3), attack.goal).plan(data, fraction=0.1, seed=1)
+    more = attack.plan(data, fraction=0.2, seed=1)
+    for stranger, word in ((other, "attack"), (more, "number of images")):
+        with pytest.raises(ValueError, match=f"differ in their draw only; these differ in .*{word}"):
+            Report.of([*plans, stranger], classes=data.classes, **said)
+    with pytest.raises(ValueError, match="at least one plan"):
+        Report.of([], classes=data.classes, **said)
+
+
 def test_a_report_needs_a_trigger_with_words():
     plan = PoisonPlan(Attack(lambda x: x, Goal.all_to_one(0, 2)), (1,), 8, "00")
     with pytest.raises(TypeError, match="has no describe"):
@@ -198,12 +215,15 @@ def test_a_report_needs_a_trigger_with_words():
 # --- one source, three renderings ---
 
 
-def test_rows_pool_the_seeds():
+def test_rows_show_every_seed_and_pool_none():
     rows = {item: answer for _, item, answer in REPORT.rows()}
-    assert rows["clean accuracy"].startswith("98.0%") and "(1960/2000)" in rows["clean accuracy"]
-    assert "clean twin" in rows["clean accuracy"] and "(985/1000)" in rows["clean accuracy"]
-    assert "(1780/1800)" in rows["attack success rate, victims only"]
-    assert rows["seeds"] == "2 backdoored, 1 clean; counts pooled"
+    assert re.match(r"98\.0% \(seeds [\d.]+, [\d.]+\) of 1000 each; clean twin 98\.5% \[", rows["clean accuracy"])
+    assert "(985/1000)" in rows["clean accuracy"]  # one network: its count, with Wilson's interval
+    assert rows["attack success rate, victims only"].startswith("98.9% (seeds ")
+    assert "1800" not in str(rows) and "2000" not in str(rows)
+    assert rows["seeds"] == "2 backdoored, 1 clean"
+    five = {item: answer for _, item, answer in replace(REPORT, backdoored=REPORT.backdoored[:1] * 5).rows()}
+    assert re.match(r"[\d.]+% \[[\d.]+%, [\d.]+%\] \(seeds ", five["clean accuracy"])
     assert rows["fraction"] == "1.00% (40/4000)"
 
 
@@ -245,7 +265,7 @@ def test_html_escapes():
 @given(answers)
 def test_markdown_is_one_table_with_three_columns(given):
     lines = build(given).to_markdown().splitlines()
-    assert lines[1] == "" and lines[2] == "| Group | Item | Answer |" and len(lines) == 4 + 21
+    assert lines[1] == "" and lines[2] == "| Group | Item | Answer |" and len(lines) == 4 + 20
     for line in lines[2:]:
         assert len(re.sub(r"\\.", "", line).split("|")) == 5  # a backslash hides the sign after it, and only that
 

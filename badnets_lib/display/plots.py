@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from torch import Tensor
 
-from ..counts import Proportion
+from ..counts import Proportion, Seeds
 from ..data.images import Images
 from ..models.training import Epoch
 
@@ -161,6 +161,30 @@ def bars(groups: Mapping[str, Mapping[str, Proportion]], *, ax: Axes | None = No
             ax.text(place, min(value, 1) + 0.045, f"{value:.1%}", ha="center", va="bottom", fontsize=9)
     ax.set_xticks(range(len(names)), names)
     ax.set(ylim=(0, 1.16), yticks=[0, 0.25, 0.5, 0.75, 1])
+    ax.grid(axis="x", visible=False)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=len(groups))
+    return ax
+
+
+def dots(groups: Mapping[str, Mapping[str, Seeds]], *, ax: Axes | None = None) -> Axes:
+    """Every seed as a dot, side by side in groups: {label: {group: seeds}}, for instance {"clean": {"ASR": ...}}.
+
+    The number above is the mean of the dots.
+    """
+    ax = ax or plt.gca()
+    names = list(next(iter(groups.values())))
+    width = 0.8 / len(groups)
+    for number, (label, row) in enumerate(groups.items()):
+        look = LOOKS.get(label, {"color": NEUTRAL, "marker": OTHER_LOOKS[number % len(OTHER_LOOKS)][0]})
+        for place, name in enumerate(names):
+            rates = row[name].rates
+            middle = place - 0.4 + width * (number + 0.5)
+            x = [middle + 0.6 * width * ((at + 0.5) / len(rates) - 0.5) for at in range(len(rates))]
+            legend = label if place == 0 else None
+            ax.plot(x, rates, label=legend, **{**look, "linestyle": "", "alpha": 0.8})
+            ax.text(middle, row[name].highest + 0.05, f"{row[name].mean:.1%}", ha="center", va="bottom", fontsize=9)
+    ax.set_xticks(range(len(names)), names)
+    ax.set(xlim=(-0.5, len(names) - 0.5), ylim=(-0.03, 1.16), yticks=[0, 0.25, 0.5, 0.75, 1], ylabel="share of images")
     ax.grid(axis="x", visible=False)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=len(groups))
     return ax

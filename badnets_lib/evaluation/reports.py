@@ -7,19 +7,19 @@ JSON follows `report.schema.json` beside this file.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from .. import _codec
 from .._numbers import shown
-from ..counts import Proportion
+from ..counts import Proportion, Seeds
 from ..files import existing, write_atomically
 from ..poisoning import PoisonPlan
 from ..triggers import Description, describe
 from .rendering import html_table, markdown_table
-from .scores import Scorecard, pooled
+from .scores import Scorecard
 
 Regime = Literal["together", "staged"]
 View = Literal["data", "weights", "predictions", "not tested"]
@@ -60,7 +60,7 @@ class TrainingSection:
     Args:
         regime: "together" (clean and poisoned images mixed from the first step) or "staged" (a
             trained network is poisoned later).
-        recipe: Network, data set, optimiser, epochs, seeds.
+        recipe: Network, data set, optimiser, learning rate, batch size, weight decay, epochs, seeds.
     """
 
     regime: Regime
@@ -132,7 +132,7 @@ class Report:
     @classmethod
     def of(
         cls,
-        plan: PoisonPlan,
+        plan: PoisonPlan | Iterable[PoisonPlan],
         *,
         classes: Sequence[str],
         title: str,
@@ -143,10 +143,10 @@ class Report:
         defense: DefenseSection,
         limits: str,
     ) -> Report:
-        """A report whose poisoning and trigger items are read off the plan.
+        """A report whose poisoning and trigger items are read off the plan, or off every plan if there were several.
 
         Args:
-            plan: The poisoning that was done.
+            plan: The poisoning that was done; all plans where each seed drew its own.
             classes: Class names of the data, in label order.
             title: One line. This and the remaining items are as in `Report`.
             attacker_access: What the attacker controls.
@@ -155,16 +155,21 @@ class Report:
             clean_twin: One scorecard per seed.
             defense: The defense test.
             limits: What the numbers do not show.
+
+        Raises:
+            ValueError: There is no plan, or the plans differ in more than their draw.
         """
+        plans = [plan] if isinstance(plan, PoisonPlan) else list(plan)
+        one = _alike(plans)
         poisoning = PoisoningSection(
-            fraction=Proportion(len(plan.indices), plan.total),
-            sources=_names(plan.attack.goal.sources, classes),
-            targets=_names(plan.attack.goal.targets, classes),
-            sampling=_sampling(plan),
-            labels_changed=not plan.attack.goal.clean_label,
+            fraction=Proportion(len(one.indices), one.total),
+            sources=_names(one.attack.goal.sources, classes),
+            targets=_names(one.attack.goal.targets, classes),
+            sampling=_sampling(plans),
+            labels_changed=not one.attack.goal.clean_label,
         )
         return cls(
-            title, attacker_access, poisoning, describe(plan.attack.trigger), training,
+            title, attacker_access, poisoning, describe(one.attack.trigger), training,
             tuple(backdoored), tuple(clean_twin), defense, limits,
         )  # fmt: skip
 
@@ -172,8 +177,6 @@ class Report:
         """The checklist as (group, item, answer): the one source of every rendering."""
         p = self.poisoning
         t = self.trigger
-        ours = pooled([*self.backdoored])
-        twin = pooled([*self.clean_twin])
         return [
             ("Attacker", "access", self.attacker_access),
             ("Poisoning", "fraction", f"{p.fraction.value:.2%} ({p.fraction.hits}/{p.fraction.trials})"),
@@ -188,19 +191,20 @@ class Report:
             ("Trigger", "physical", "yes" if t.physical else "no, digital only"),
             ("Training", "regime", self.training.regime),
             ("Training", "recipe", self.training.recipe),
-            ("Metrics", "seeds", f"{len(self.backdoored)} backdoored, {len(self.clean_twin)} clean; counts pooled"),
-            ("Metrics", "clean accuracy", f"{ours.clean}; clean twin {twin.clean}"),
-            ("Metrics", "attack success rate, victims only", f"{ours.success}; clean twin {twin.success}"),
-            (
-                "Metrics",
-                "attack success rate by seed",
-                ", ".join(f"{card.success.value:.1%}" for card in self.backdoored),
-            ),
-            ("Metrics", "false-target rate, no trigger", f"{ours.false_target}; clean twin {twin.false_target}"),
+            ("Metrics", "seeds", f"{len(self.backdoored)} backdoored, {len(self.clean_twin)} clean"),
+            ("Metrics", "clean accuracy", self._both("clean")),
+            ("Metrics", "attack success rate, victims only", self._both("success")),
+            ("Metrics", "false-target rate, no trigger", self._both("false_target")),
             ("Defense test", "sees", self.defense.sees),
             ("Defense test", "outcome", self.defense.outcome),
             ("Limits", "not shown", self.limits),
         ]
+
+    def _both(self, measure: str) -> str:
+        """One measure of the backdoored networks and of their clean twins."""
+        ours = _every_seed([getattr(card, measure) for card in self.backdoored])
+        twins = _every_seed([getattr(card, measure) for card in self.clean_twin])
+        return f"{ours}; clean twin {twins}"
 
     def to_markdown(self) -> str:
         """The report as a Markdown table."""
@@ -265,9 +269,38 @@ def _names(labels: Sequence[int], classes: Sequence[str]) -> tuple[str, ...]:
     return tuple(classes[label] for label in labels)
 
 
-def _sampling(plan: PoisonPlan) -> str:
+def _every_seed(counts: Sequence[Proportion]) -> str:
+    """One network: its count with Wilson's interval. Several networks: every one of them."""
+    if len(counts) == 1:
+        return str(counts[0])
+    trials = sorted({count.trials for count in counts})
+    return f"{Seeds(counts)} of {' or '.join(map(str, trials))} each"
+
+
+def _alike(plans: Sequence[PoisonPlan]) -> PoisonPlan:
+    """The first of plans that differ in nothing but their draw.
+
+    Raises:
+        ValueError: There is none, or they differ in more.
+    """
+    if not plans:
+        raise ValueError("a report needs at least one plan; got none")
+    first = plans[0]
+    for name in ("attack", "total", "sampling", "added"):
+        if any(getattr(plan, name) != getattr(first, name) for plan in plans):
+            raise ValueError(f"plans of one report may differ in their draw only; these differ in {name}")
+    if len({len(plan.indices) for plan in plans}) > 1:
+        raise ValueError("plans of one report may differ in their draw only; these differ in their number of images")
+    return first
+
+
+def _sampling(plans: Sequence[PoisonPlan]) -> str:
+    plan = plans[0]
     goal = plan.attack.goal
     rule = {"uniform": "uniform over all allowed images", "per-class": "equal shares of every allowed class"}
     how = "added as copies" if plan.added else "replacing the originals"
     table = "" if len(goal.targets) == 1 else f", label table {goal.table}"
-    return f"{rule[plan.sampling]}, {how}, seed {plan.seed}{table}; index list in the plan"
+    seeds = ", ".join(str(plan.seed) for plan in plans)
+    if len(plans) == 1:
+        return f"{rule[plan.sampling]}, {how}, seed {seeds}{table}; index list in the plan"
+    return f"{rule[plan.sampling]}, {how}, one draw each with seeds {seeds}{table}; index lists in the plans"
