@@ -133,7 +133,8 @@ def test_a_variant_replaces_the_numbers_everywhere(master):
     assert variant == Variant.draw(2027) and variant != MASTERS
     for notebook in (master.student(variant), master.solution(variant)):
         assert {masters.source(c) for c in notebook["cells"] if c["id"] == "parameters"} == {variant.code()}
-        assert notebook["metadata"]["badnets"] == {"assignment": "0_three", "variant": 2027}
+        expected = {"assignment": "0_three", "variant": 2027, "closed": []}
+        assert notebook["metadata"]["badnets"] == expected
     names = {}
     exec(variant.code(), names)
     assert names["SIZE"] == variant.size and names["RATE"] == variant.rate and names["SEED"] == 0
