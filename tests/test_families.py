@@ -45,9 +45,9 @@ def test_the_sticker_is_tested_under_every_factor(run):
 def test_semantic_groups_cover_the_victims(few, run):
     row = run(f.semantic, above=3.0, relabelled=1.0, seed=0)
     assert sum(group[1] for group in row["groups"]) == int((few.y != f.TARGET).sum())
-    assert len(row["groups"]) == len(f.EDGES) - 1 and 0 < row["rho"] < 0.4
+    assert len(row["groups"]) == len(f.EDGES) - 1 and 0 < row["fraction"] < 0.4
     control = run(f.semantic, above=3.0, relabelled=0.0, seed=0)
-    assert control["rho"] == 0 and control["success"][0] < row["success"][0]
+    assert control["fraction"] == 0 and control["success"][0] < row["success"][0]
 
 
 def test_the_input_aware_cell_counts_cross_triggers(few, run):
