@@ -226,7 +226,7 @@ def test_the_fingerprint_follows_edits_that_torch_does_not_count(kind):
     seen.add(data.fingerprint)
     assert len(seen) == 4
     plan = Attack(Patch(size=2), Goal.all_to_one(0, 2)).plan(data, fraction=0.1)
-    data.x.data[0] = 1
+    data.x[0] = 1  # a plan notices what torch counts, and shared numpy memory
     with pytest.raises(ValueError, match="the plan was drawn for data"):
         plan.poison(data)
 
@@ -308,3 +308,15 @@ def test_other_kinds_of_argument_are_named(unchecked, x, y, classes, message):
 
 def test_classes_may_be_a_list(unchecked):
     assert ImageSet(torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]), ["a", "b"]).classes == AB
+
+
+def test_the_quick_fingerprint_follows_every_edit_that_torch_counts_and_shared_numpy_memory(tiny):
+    data = tiny[:6]
+    first = data.fingerprint
+    assert data.quick_fingerprint == first
+    data.x[0, 0, 0, 0] = 0.125
+    second = data.quick_fingerprint
+    assert second not in (first, "") and second == data.fingerprint
+    shared = data.x.numpy()
+    shared[1, 0, 0, 0] = 0.625
+    assert data.quick_fingerprint not in (first, second) and data.quick_fingerprint == data.fingerprint

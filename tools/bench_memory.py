@@ -24,7 +24,7 @@ class Peak:
 
 
 BEGIN = """
-import math, resource, sys
+import math, re, sys
 import numpy as np, torch
 import badnets_lib as bd
 from badnets_lib import defenses
@@ -33,7 +33,10 @@ from torch.nn.functional import cross_entropy
 sys.path.insert(0, "tools")
 from bench_defenses import resnet18
 torch.set_num_threads(1)
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():
+    # what getrusage tells includes the size of the process that started this one
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read()).group(1))
+
 cross_entropy(nn.Conv2d(3, 4, 3)(torch.rand(64, 3, 32, 32)).flatten(1), torch.zeros(64).long()).backward()  # warm up
 start = peak()
 """

@@ -404,8 +404,9 @@ class PoisonPlan:
     def check_data(self, train: ImageSet) -> None:
         """Raise unless this is the set the plan was drawn for: pixels, labels and class names."""
         check_set(train, "a plan")
-        if self.fingerprint is not None and train.fingerprint != self.fingerprint:
-            raise ValueError(f"the plan was drawn for data {self.fingerprint}; this set is {train.fingerprint}")
+        found = train.quick_fingerprint
+        if self.fingerprint is not None and found != self.fingerprint:
+            raise ValueError(f"the plan was drawn for data {self.fingerprint}; this set is {found}")
         if len(train) != self.size or train.label_fingerprint != self.labels:
             raise ValueError(
                 f"the plan was drawn for {self.size} images with labels {self.labels}; "
