@@ -60,8 +60,8 @@ lab: $(FULL) ## train and export what the browser lab shows (minutes)
 	$(BIN)/python tools/lab.py
 	$(BIN)/python tools/lab_pictures.py
 
-bench: $(FULL) ## measure the library's speed and memory on this machine (RECORD=1 puts it on the status page)
-	$(BIN)/python tools/bench.py $(if $(RECORD),--json tools/bench.json)
+bench: $(FULL) ## measure the library's speed and memory on this machine (RECORD=1 puts it on the status page; ONLY="poisoning" for some rows)
+	$(BIN)/python tools/bench.py $(if $(RECORD),--json tools/bench.json) $(if $(ONLY),--only $(ONLY))
 
 assignments: $(FULL) ## write the coursework's notebooks for students and teachers (VARIANT=2027 for a cohort's own numbers)
 	$(BIN)/python -m coursework build --variant $(VARIANT)

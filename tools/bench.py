@@ -279,7 +279,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="how often each way is timed (default 5)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of the accuracy check (default 3, 0 skips it)")
     parser.add_argument("--json", type=Path, help="also write the results to this file")
+    names = [part.__name__ for part in PARTS]
+    parser.add_argument("--only", nargs="+", choices=names, help="time these parts alone, and replace only their rows")
     options = parser.parse_args()
+    if options.only:
+        again(options.only, options.repeats, options.json)
+        return
     where = f"{platform.machine()}, {bd.describe_device('cpu')}, Python {platform.python_version()}"
     print(f"{where}; medians of {options.repeats}; ratio: plain over ours\n", flush=True)
     print(HEAD)
@@ -305,6 +310,19 @@ def main() -> None:
         write_atomically(options.json, json.dumps(plain, indent=2) + "\n")
     if failed:
         sys.exit(f"{len(failed)} broke off:\n" + "\n".join(failed))
+
+
+def again(names: list[str], repeats: int, path: Path | None) -> None:
+    """Time some parts once more; the other rows of the file stay as they are."""
+    print(HEAD)
+    rows = [row for part in PARTS if part.__name__ in names for row in part(repeats)]
+    for row in rows:
+        print(line(row))
+    if path:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        fresh = {(row.what, row.plain): asdict(row) | {"ratio": row.ratio} for row in rows}
+        kept["rows"] = [fresh.get((row["what"], row["plain"]), row) for row in kept["rows"]]
+        write_atomically(path, json.dumps(kept, indent=2) + "\n")
 
 
 def peaks(task: tuple[str, str, str, str, str]) -> list[Peak]:

@@ -64,7 +64,7 @@ def describe(trigger: Trigger) -> Description:
     return trigger.describe()
 
 
-TOGETHER = 128
+TOGETHER = 512
 """Images that are stamped at a time: few enough for a processor's cache."""
 
 
