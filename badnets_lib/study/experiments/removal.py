@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
+
+from torch import nn
 
 from ...data import load
 from ...defenses import AdversarialUnlearning, FinePruning, Holding, Removal, Unlearning
@@ -13,7 +16,7 @@ from ...models.training import TrainConfig, train
 from ...poisoning import Attack, Goal
 from ...triggers import Patch
 from ..sweeps import Sweep, grid
-from .cases import prepare
+from .cases import Case, prepare
 from .families import GOAL, PATCH
 
 ANEW = "a new network from the trusted images"
@@ -77,6 +80,49 @@ def two_backdoors(*, seed: int) -> dict[str, Any]:
     return {"removals": rows}
 
 
+UNREPAIRED = "no repair"
+TUNINGS = ("fine-tuning, as in training", "fine-tuning, strong")
+RELEARNING = (UNREPAIRED, *TUNINGS, "Fine-Pruning", "adversarial unlearning", ANEW)
+DOSES = (0, 4, 8, 16)
+GENTLY = TrainConfig(epochs=2, lr=0.002)
+"""How the repaired network is trained on: two passes at two fifths of the usual learning rate."""
+
+
+def relearnt(*, removal: str, seed: int) -> dict[str, Any]:
+    """Repair a backdoored network and its clean twin alike, then train both on with a few poisoned images.
+
+    The twin has the same start, the same images in the same order and the same repair; only the poison is missing.
+    The 400 images that both are trained on afterwards are the trusted ones, of which some were poisoned since.
+
+    Returns:
+        "doses": for each number of poisoned images the counts "clean" and "success" of the backdoored network and
+        "twin_clean" and "twin_success" of its twin.
+    """
+    case = prepare("patch", 0.05, seed)
+    twin = prepare("none", 0.05, seed)
+    networks = {"": repaired(case, removal, case.model, seed), "twin_": repaired(case, removal, twin.model, seed)}
+    doses: dict[str, dict[str, list[int]]] = {}
+    for dose in DOSES:
+        data = case.holding.trusted
+        if dose:
+            data = case.attack.plan(data, fraction=dose / len(data), seed=seed).poison(data)
+        doses[str(dose)] = row = {}
+        for whose, network in networks.items():
+            after = train(data, replace(GENTLY, seed=seed), model=network).model
+            row[f"{whose}clean"] = clean_accuracy(after, case.test).pair
+            row[f"{whose}success"] = attack_success_rate(after, case.test, case.attack).pair
+    return {"doses": doses}
+
+
+def repaired(case: Case, removal: str, model: nn.Module, seed: int) -> nn.Module:
+    """A network after one of `RELEARNING`."""
+    if removal == UNREPAIRED:
+        return model
+    if removal == ANEW:
+        return case.anew(seed)
+    return REMOVALS[removal](model, case.holding).model
+
+
 SWEEPS = (
     Sweep(
         "removal",
@@ -88,4 +134,5 @@ SWEEPS = (
         chapter="16_removal",
     ),
     Sweep("removal_two", two_backdoors, grid(seed=range(3)), chapter="16_removal"),
+    Sweep("relearning", relearnt, grid(removal=RELEARNING, seed=range(12, 17)), chapter="16_removal"),
 )
