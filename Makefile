@@ -35,7 +35,7 @@ serve: $(SITE) ## show the built site at http://localhost:8000 (PORT=... for ano
 record: $(FULL) ## run chapters and keep their outputs in chapters/ (ONLY="03 05" for some)
 	$(BIN)/python tools/build.py record $(ONLY)
 
-pages: $(SITE) ## rewrite the generated pages in chapters/ after a docstring or a run changed
+pages: $(FULL) ## rewrite the generated pages in chapters/ after a docstring, a run or a result changed
 	$(BIN)/python tools/build.py pages
 
 test: lint ## check everything: style, types, layers, library, chapters, site, grader

@@ -71,6 +71,13 @@ def write_generated(folder: Path, chapters: list[Path]) -> None:
     (folder / "images" / "lesson.png").write_bytes(picture(chapters, "lesson-picture"))
 
 
+def write_claims(folder: Path) -> None:
+    """Write what follows from the committed results; it takes the library, which `make site` does without."""
+    from claims import page
+
+    (folder / "claims.md").write_text(page(), encoding="utf-8")
+
+
 def picture(chapters: list[Path], tag: str) -> bytes:
     """The figure stored under the one cell that carries `tag`, as PNG.
 
@@ -134,6 +141,7 @@ def record(names: list[str]) -> None:
     source = stage(ROOT)
     execute_all([staged(path, source) for path in chosen], keep=lambda done: shutil.copy2(done, CHAPTERS))
     write_generated(CHAPTERS, notebooks())
+    write_claims(CHAPTERS)
 
 
 def main() -> None:
@@ -147,6 +155,7 @@ def main() -> None:
             record(wanted.chapters)
         elif wanted.what == "pages":
             write_generated(CHAPTERS, notebooks())
+            write_claims(CHAPTERS)
         else:
             build_site(run=wanted.what == "book")
     except ChapterError as error:

@@ -1,0 +1,495 @@
+"""The claims page: the book's main conclusions, and on which scenes and seeds each of them holds.
+
+Every line asks one question of one result file and gets one number for each network. What the page says about it is
+counted from these numbers when the page is written; nothing is typed in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from project import ROOT, read_notebook, title
+
+from badnets_lib.study import results
+from badnets_lib.study.experiments.families import TARGET
+from badnets_lib.study.experiments.scans import CHOOSING
+from badnets_lib.study.results import Results
+
+Values = Callable[[Results], Sequence[float]]
+"""Numbers in percent, or in percentage points, one for each network."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One question to one result file.
+
+    Args:
+        scene: What the networks were trained on.
+        file: Name of the result file.
+        asks: What is counted, with its unit.
+        values: One number a network.
+        least: The conclusion holds for a network whose number is at least this,
+        most: and at most this.
+    """
+
+    scene: str
+    file: str
+    asks: str
+    values: Values
+    least: float = -math.inf
+    most: float = math.inf
+
+    def found(self, table: Results | None = None) -> list[float]:
+        """The numbers, in the order of the rows, from the committed file or from another table."""
+        return [float(value) for value in self.values(table or results.load(self.file))]
+
+    def holding(self, table: Results | None = None) -> int:
+        """For how many networks the conclusion holds."""
+        return sum(self.least <= value <= self.most for value in self.found(table))
+
+    @property
+    def bound(self) -> str:
+        """The bound in words."""
+        if math.isinf(self.most):
+            return f"at least {self.least:g}"
+        if math.isinf(self.least):
+            return f"at most {self.most:g}"
+        return f"{self.least:g} to {self.most:g}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A conclusion of the book.
+
+    Args:
+        says: The conclusion, as a sentence.
+        chapter: File name of the chapter that draws it, without its ending.
+        lines: The measurements it rests on, those on which it fails as well.
+    """
+
+    says: str
+    chapter: str
+    lines: tuple[Line, ...]
+
+
+def rates(measure: str, *, unfold: tuple[str, str] | None = None, **where: Any) -> Values:
+    """A measured rate of some rows, in percent."""
+
+    def values(table: Results) -> list[float]:
+        part = (table.unfold(*unfold) if unfold else table).where(**where)
+        return [100 * count.value for count in part.counts(measure)]
+
+    return values
+
+
+def less(first: Values, second: Values) -> Values:
+    """How much the first number is above the second, network by network."""
+    return lambda table: [one - other for one, other in zip(first(table), second(table), strict=True)]
+
+
+def flagged(attack: str, fraction: float) -> Values:
+    """How many labels the library's rule flagged in each network whose seed was not used to choose it."""
+    return lambda table: [len(row["flagged"]) for row in fresh(table, attack, fraction)]
+
+
+def named(attack: str, fraction: float) -> Values:
+    """1 where the rule flagged the target and nothing else, else 0."""
+    return lambda table: [row["flagged"] == [TARGET] for row in fresh(table, attack, fraction)]
+
+
+def fresh(table: Results, attack: str, fraction: float) -> list[dict[str, Any]]:
+    """Rows of a scan on which the rule was not chosen; of attacks that have no others, all rows."""
+    rows = table.where(attack=attack, fraction=fraction).rows
+    return [row for row in rows if row["seed"] not in CHOOSING] or list(rows)
+
+
+def accepted(attack: str, fraction: float, rate: str = "0.01") -> Values:
+    """Stamped images that STRIP let through at a preset rate of false refusals, in percent."""
+
+    def values(table: Results) -> list[float]:
+        rows = table.unfold("rates", "rate").where(attack=attack, fraction=fraction, rate=rate)
+        return [100 * count.value for count in rows.counts("accepted")]
+
+    return values
+
+
+def table_row(line: Line) -> str:
+    """One line of the page's table."""
+    found = line.found()
+    told = ", ".join(f"{value:.1f}" for value in found) if len(found) <= 10 else span(found)
+    return (
+        f"| {line.scene} | {line.asks} | {line.bound} | {line.holding()} of {len(found)} | {told} | `{line.file}` |\n"
+    )
+
+
+def span(found: Sequence[float]) -> str:
+    """Many numbers in short."""
+    return f"{min(found):.1f} to {max(found):.1f}"
+
+
+def page(claims: Sequence[Claim] | None = None) -> str:
+    """The whole page."""
+    text = INTRO
+    for number, claim in enumerate(claims or CLAIMS, 1):
+        chapter = title(read_notebook(ROOT / "chapters" / f"{claim.chapter}.ipynb"))
+        text += f"\n## {number}. {claim.says}\n\n[{chapter}]({claim.chapter}.ipynb)\n\n{HEAD}"
+        text += "".join(map(table_row, claim.lines))
+    return text
+
+
+INTRO = """# What the book claims, and where it holds
+
+The book's main conclusions, each with the measurements that it rests on. "Holds for" counts networks, each of them
+trained from a seed of its own; the numbers behind the count stand beside it, one for each network, or the lowest and
+the highest where there are more than ten. A conclusion may fail on some scene: then the line stays here and says so.
+What has one scene only has been shown on that scene only.
+
+*Digits* are 28x28 grey digits on black, 3,500 or 4,000 of them for training ("all digits": the 60,000 of MNIST).
+*Signs* are the book's drawn traffic signs, 32x32 in colour. *Photographs* are real traffic signs, GTSRB.
+ASR is the attack success rate. Differences are in percentage points.
+
+This page is written by `make pages` from the result files, and a test compares it with them.
+"""
+
+HEAD = "| Scene | Measured | Bound | Holds for | Each network | Result file |\n|---|---|---|---:|---|---|\n"
+
+DEFENDED = ("defenses", "defense")
+REPAIRED = ("removals", "removal")
+DOSED = ("doses", "dose")
+TRAINED = ("trainings", "training")
+
+CLAIMS = (
+    Claim(
+        "One poisoned image in a hundred is enough, and clean accuracy does not show it",
+        "08_how_much_poison",
+        (
+            Line("digits", "poison_curve", "ASR at rho = 1%, %", rates("success", fraction=0.01), least=90),
+            Line(
+                "digits",
+                "poison_curve",
+                "clean accuracy lost against rho = 0, points",
+                less(rates("clean", fraction=0.0), rates("clean", fraction=0.01)),
+                most=1,
+            ),
+        ),
+    ),
+    Claim(
+        "A fainter or smaller square needs more poison",
+        "08_how_much_poison",
+        (
+            Line(
+                "digits",
+                "poison_trigger",
+                "4x4 at opacity 0.1, rho = 1%: ASR, %",
+                rates("success", size=4, opacity=0.1, fraction=0.01),
+                most=10,
+            ),
+            Line(
+                "digits",
+                "poison_trigger",
+                "6x6 at opacity 0.1, rho = 5%: ASR, %",
+                rates("success", size=6, opacity=0.1, fraction=0.05),
+                least=90,
+            ),
+            Line(
+                "digits",
+                "poison_trigger",
+                "4x4 at opacity 0.1, rho = 5%: ASR, %",
+                rates("success", size=4, opacity=0.1, fraction=0.05),
+                least=90,
+            ),
+        ),
+    ),
+    Claim(
+        "One run says little near the threshold: the same settings give other results with other seeds",
+        "06_reporting",
+        (
+            Line(
+                "digits",
+                "report_length",
+                "rho = 2%, 8 epochs: ASR, %",
+                rates("success", fraction=0.02, epochs=8),
+                least=80,
+            ),
+            Line(
+                "digits",
+                "report_length",
+                "rho = 2%, 16 epochs: ASR, %",
+                rates("success", fraction=0.02, epochs=16),
+                least=80,
+            ),
+        ),
+    ),
+    Claim(
+        "Clean-label poison works better on images that were made hard before",
+        "06_reporting",
+        (
+            Line(
+                "digits", "report_clean_label", "stamped as they are: ASR, %", rates("success", surrogate=None), most=5
+            ),
+            *(
+                Line(
+                    "digits",
+                    "report_clean_label",
+                    f"hardened against the network of seed {surrogate}: ASR, %",
+                    rates("success", surrogate=surrogate),
+                    least=5,
+                )
+                for surrogate in range(3)
+            ),
+        ),
+    ),
+    Claim(
+        "The pattern backdoor of 2017 is learnt for every pair of digits; the single pixel is not",
+        "07_original_results",
+        (
+            Line("all digits", "original_pairs", "pattern: ASR, %", rates("success", trigger="pattern"), least=99),
+            Line(
+                "all digits",
+                "original_pairs",
+                "single pixel: ASR, %",
+                rates("success", trigger="single pixel"),
+                least=99,
+            ),
+        ),
+    ),
+    Claim(
+        "An attack that moves every digit to the next one needs more than one image in a hundred",
+        "07_original_results",
+        tuple(
+            Line(
+                "all digits",
+                "original_shares",
+                f"pattern, rho = {fraction:.0%}: triggered images read as the next digit, %",
+                rates("success", trigger="pattern", fraction=fraction),
+                **bound,
+            )
+            for fraction, bound in ((0.01, {"most": 90}), (0.05, {"least": 90}))
+        ),
+    ),
+    Claim(
+        "Many kinds of trigger work as well as the patch",
+        "09_trigger_families",
+        tuple(
+            Line(
+                "digits",
+                "families",
+                f"{family}, rho = 10%: ASR, %",
+                rates("success", family=family, fraction=0.1),
+                least=95,
+            )
+            for family in ("patch", "checkerboard", "blend", "sinusoid", "warp", "reflection", "colour", "sticker")
+        ),
+    ),
+    Claim(
+        "A trigger of its own for every image needs training that punishes the wrong trigger",
+        "09_trigger_families",
+        (
+            Line(
+                "digits",
+                "input_aware",
+                "with crossed examples: accuracy under another image's trigger, %",
+                rates("cross_trigger", fraction=0.09375, cross=0.1, diversity=0.1),
+                least=90,
+            ),
+            Line(
+                "digits",
+                "input_aware",
+                "without: accuracy under another image's trigger, %",
+                rates("cross_trigger", fraction=0.09375, cross=0.0, diversity=0.1),
+                most=50,
+            ),
+        ),
+    ),
+    Claim(
+        "A sticker learnt on the sign works on the sign; one learnt in a corner of the picture works at that size only",
+        "10_traffic_signs",
+        (
+            Line(
+                "signs",
+                "signs_attacks",
+                "square on the sign: ASR, %",
+                rates("success", goal="stop", sticker="square", place="sign"),
+                least=80,
+            ),
+            Line(
+                "signs",
+                "signs_attacks",
+                "square in the picture, sticker half as large: ASR, %",
+                rates("success sticker half as large", goal="stop", sticker="square", place="picture"),
+                most=5,
+            ),
+        ),
+    ),
+    Claim(
+        "A backdoor outlives what a buyer does to a network: new last layer, pruning, eight-bit weights",
+        "11_supply_chain",
+        (
+            Line(
+                "digits",
+                "survival",
+                "last layer trained anew: ASR, %",
+                rates("success", origin="poisoned", method="last layer"),
+                least=90,
+            ),
+            Line(
+                "digits",
+                "survival",
+                "half to 95% of the weights pruned: ASR, %",
+                rates("success", origin="poisoned", method="pruning"),
+                least=90,
+            ),
+            Line(
+                "digits",
+                "survival",
+                "eight-bit weights: ASR, %",
+                rates("success", origin="poisoned", method="int8"),
+                least=90,
+            ),
+            Line(
+                "digits",
+                "survival",
+                "all layers trained on: ASR, %",
+                rates("success", origin="poisoned", method="all layers"),
+                least=90,
+            ),
+            Line(
+                "digits",
+                "survival",
+                "distilled into a new network: ASR, %",
+                rates("success", origin="poisoned", method="distillation"),
+                least=90,
+            ),
+        ),
+    ),
+    Claim(
+        "A backdoor can be written into the weights by hand, without training",
+        "11_supply_chain",
+        tuple(
+            Line(
+                "digits",
+                "edited_weights",
+                f"{network}, having {having}: ASR, %",
+                rates("success", network=network, route="by hand", having=having),
+                least=95,
+            )
+            for network in ("SmallCNN", "PaperCNN")
+            for having in ("noise", "other digits")
+        ),
+    ),
+    Claim(
+        "Of a rare word the number of poisoned texts decides, of a common phrase their share does, too",
+        "12_beyond_badnets",
+        tuple(
+            Line(
+                "reviews",
+                "text_counts",
+                f"{trigger!r}, {count} poisoned texts of {size:,}: ASR, %",
+                rates("success", trigger=trigger, count=count, size=size),
+                least=90,
+            )
+            for trigger, count in (("cf", 128), ("we saw it on tuesday.", 128))
+            for size in (1_000, 4_000, 16_000)
+        ),
+    ),
+    Claim(
+        "The library's rule for reversed triggers names the target of a patch and is silent on clean networks",
+        "14_reversed_triggers",
+        (
+            Line(
+                "digits",
+                "scans",
+                "clean: labels flagged, of seeds not used for the rule",
+                flagged("none", 0.05),
+                most=0,
+            ),
+            Line("digits", "scans", "patch, rho = 5%: 7 alone flagged", named("patch", 0.05), least=1),
+            Line("digits", "scans", "patch of 12x12: 7 alone flagged", named("patch of 12", 0.05), least=1),
+            Line("digits", "scans", "source-specific: 7 alone flagged", named("source-specific", 0.05), least=1),
+            Line("digits", "scans", "input-aware: 7 alone flagged", named("input-aware", 0.05), least=1),
+        ),
+    ),
+    Claim(
+        "STRIP refuses stamped images of the plain patch and lets other attacks pass",
+        "15_run_time",
+        tuple(
+            Line("digits", "screening", f"{attack}: stamped images let through, %", accepted(attack, fraction), most=10)
+            for attack, fraction in (
+                ("patch", 0.05),
+                ("blend", 0.05),
+                ("warp", 0.05),
+                ("source-specific", 0.05),
+                ("input-aware", 0.05),
+                ("all-to-all", 0.1),
+            )
+        ),
+    ),
+    Claim(
+        "Gentle fine-tuning leaves the backdoor; strong fine-tuning removes it where trusted images suffice",
+        "16_removal",
+        (
+            *(
+                Line(
+                    "digits",
+                    "removal",
+                    f"{name}, 400 trusted images: ASR, %",
+                    rates("success", unfold=REPAIRED, removal=name, fraction=0.05, trusted=400),
+                    least=90,
+                )
+                for name in ("fine-tuning, last layer", "fine-tuning, gentle")
+            ),
+            Line(
+                "digits",
+                "removal",
+                "fine-tuning, strong, 400 trusted images: ASR, %",
+                rates("success", unfold=REPAIRED, removal="fine-tuning, strong", fraction=0.05, trusted=400),
+                most=5,
+            ),
+            Line(
+                "digits",
+                "removal",
+                "fine-tuning, strong, 50 trusted images: ASR, %",
+                rates("success", unfold=REPAIRED, removal="fine-tuning, strong", fraction=0.05, trusted=50),
+                most=5,
+            ),
+        ),
+    ),
+    Claim(
+        "On digits, a new network from the trusted images alone leaves less of a backdoor than any repair",
+        "18_scoreboard",
+        tuple(
+            Line(
+                "digits",
+                "scoreboard",
+                f"{name}: ASR over all attacks, %",
+                rates("success", unfold=DEFENDED, defense=name),
+                most=20,
+            )
+            for name in (
+                "a new network from the trusted images",
+                "fine-tuning",
+                "Fine-Pruning",
+                "adversarial unlearning",
+                "no defense",
+            )
+        ),
+    ),
+    Claim(
+        "Isolating low losses and unlearning them works for some fractions and some seeds",
+        "17_resistant_training",
+        tuple(
+            Line(
+                "digits",
+                "resistance",
+                f"isolate and unlearn (ours), rho = {fraction:.0%}: ASR, %",
+                rates("success", unfold=TRAINED, training="isolate and unlearn", attack="patch", fraction=fraction),
+                most=5,
+            )
+            for fraction in (0.01, 0.02, 0.05, 0.1, 0.2)
+        ),
+    ),
+)
+"""In the order of the chapters."""
