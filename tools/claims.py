@@ -458,6 +458,29 @@ CLAIMS = (
         ),
     ),
     Claim(
+        "A repaired network learns its old trigger again faster than a clean twin that was repaired alike",
+        "16_removal",
+        tuple(
+            Line(
+                "digits",
+                "relearning",
+                f"{name}, then 8 poisoned of 400 images: ASR above the twin's, points",
+                less(
+                    rates("success", unfold=DOSED, removal=name, dose="8"),
+                    rates("twin_success", unfold=DOSED, removal=name, dose="8"),
+                ),
+                least=1,
+            )
+            for name in (
+                "fine-tuning, as in training",
+                "fine-tuning, strong",
+                "Fine-Pruning",
+                "adversarial unlearning",
+                "a new network from the trusted images",
+            )
+        ),
+    ),
+    Claim(
         "On digits, a new network from the trusted images alone leaves less of a backdoor than any repair",
         "18_scoreboard",
         tuple(
