@@ -72,10 +72,10 @@ class Beatrix(InputFilter):
     labels, in the authors' code by the network's answers, and all are used, there 30 of each class.
 
     Example:
-        >>> guard = Beatrix().fit(model, Holding(trusted[:400]))
+        >>> guard = Beatrix().fit(model, Holding(trusted[::2]))
         >>> guard.limits.shape
         torch.Size([10])
-        >>> guard(trusted.x[400:420])
+        >>> guard(trusted.x[1::50])
         Screen(... of 20 inputs refused, at 0)
     """
 

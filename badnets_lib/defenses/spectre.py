@@ -62,7 +62,7 @@ class Spectre(DataFilter):
     Differs from the authors' code: a class with fewer than 100 directions of variance is judged in those it has.
 
     Example:
-        >>> flags = Spectre(epsilon=0.1)(model, train[:400])
+        >>> flags = Spectre(epsilon=0.1)(model, train[::10])
         >>> len(flags.notes)
         10
     """
