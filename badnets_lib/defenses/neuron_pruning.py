@@ -47,8 +47,8 @@ class NeuronPruning(Removal):
         iterations: Steps of the masks; 2,000 there.
         batch_size: Trusted images per step, drawn with replacement; 128 there.
         lr: Learning rate of the masks; 0.2 there, with momentum 0.9.
-        threshold: Masks at or below it are pruned, in [0, 1); 0.2. The authors' code tries all thresholds and
-            shows the attack success at each, which no defender can see.
+        threshold: Masks at or below it are pruned, in [0, 1). The default is our choice: the authors' code tries all
+            thresholds and shows the attack success at each, which no defender can see.
         seed: Seed of the draws.
 
     Raises:
