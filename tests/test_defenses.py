@@ -37,6 +37,8 @@ QUICK = {
     "DeepKNN": {"k": 5},
     "Strip": {"overlays": 10},
     "NeuralCleanse": {"rounds": 2, "batches": 2, "batch_size": 16},
+    "NeuronPruning": {"iterations": 3, "batch_size": 16},
+    "SharpnessAwareTuning": {"epochs": 2, "batch_size": 32},
 }
 """Settings for tiny data; the defaults are for the book's."""
 
@@ -195,7 +197,19 @@ def test_a_data_filter_refuses_one_class_and_broken_features(cls, model, digits)
         make(cls)(broken, digits)
 
 
-@pytest.mark.parametrize("cls", tuple(each for each in ON_A_MODEL if each not in DATA_FILTERS), ids=named)
+WITHOUT_IMAGES = (defenses.ChannelLipschitz,)
+"""They look at weights alone."""
+
+
+@pytest.mark.parametrize("cls", WITHOUT_IMAGES, ids=named)
+def test_what_looks_at_weights_alone_needs_no_trusted_image(cls, model, digits, holding):
+    found = [run(cls, model, digits, each).model for each in (Holding(digits[:0]), holding)]
+    assert weights_hash(found[0]) == weights_hash(found[1])
+
+
+@pytest.mark.parametrize(
+    "cls", tuple(each for each in ON_A_MODEL if each not in (*DATA_FILTERS, *WITHOUT_IMAGES)), ids=named
+)
 def test_too_few_trusted_images_are_refused(cls, model, digits):
     with pytest.raises(ValueError, match=r"trusted images; this holding has 0"):
         run(cls, model, digits, Holding(digits[:0]))
@@ -259,7 +273,11 @@ def test_every_assumption_has_a_section_on_the_page():
     assert anchors <= sections()
 
 
-@pytest.mark.parametrize("ask", [defenses.NeuralCleanse(), defenses.Strip().fit], ids=("scan", "run-time filter"))
+@pytest.mark.parametrize(
+    "ask",
+    [defenses.NeuralCleanse(), *(cls().fit for cls in INPUT_FILTERS), *(cls() for cls in REMOVALS)],
+    ids=("scan", *map(named, INPUT_FILTERS), *map(named, REMOVALS)),
+)
 def test_images_in_the_place_of_a_holding_are_named(ask, unchecked):
     images = ImageSet(torch.rand(6, 1, 8, 8), torch.arange(6) % 2, ("ash", "birch"))
     with pytest.raises(TypeError, match=r"a defense needs a Holding.*; got ImageSet \(Holding\(images\) makes one\)"):

@@ -12,13 +12,17 @@ from badnets_lib import Attack, Goal, ImageSet, Normalized, Patch, TrainConfig, 
 from badnets_lib.defenses import (
     DATA_FILTERS,
     ActivationClustering,
+    Beatrix,
     DeepKNN,
     Flags,
     Holding,
+    InputFilter,
     NeuralCleanse,
+    ScaleUp,
     Scan,
     Screen,
     SpectralSignatures,
+    Spectre,
     Strip,
 )
 from badnets_lib.defenses.features import features_of
@@ -32,6 +36,9 @@ METHODS = {
     "neighbours": DeepKNN(k=3),
     "scan": NeuralCleanse(rounds=2, batches=1, batch_size=4),
     "STRIP": Strip(overlays=3, false_rejection=0.1),
+    "BEATRIX": Beatrix(orders=2),
+    "SCALE-UP": ScaleUp(factors=(2.0, 4.0)),
+    "SPECTRE": Spectre(epsilon=0.3),
 }
 """Every detector, in settings for a few images."""
 
@@ -54,8 +61,9 @@ def in_floats(data):
 
 def judged(method, model, data):
     """A verdict on some images, whatever the kind of the method."""
-    if isinstance(method, Strip):
-        return method.fit(model, Holding(data))(data.x[:4])
+    if isinstance(method, InputFilter):
+        trusted = data if isinstance(method, Strip) else pictures(24)  # BEATRIX needs five of each class
+        return method.fit(model, Holding(trusted))(data.x[:4])
     return method(model, Holding(data) if isinstance(method, NeuralCleanse) else data)
 
 

@@ -26,11 +26,14 @@ from badnets_lib import (
 from badnets_lib.defenses import (
     AntiBackdoor,
     AssumptionWarning,
+    ChannelLipschitz,
     CutMix,
     FilterAndRetrain,
     Flags,
     Holding,
     IsolateAndUnlearn,
+    NeuronPruning,
+    SharpnessAwareTuning,
 )
 from badnets_lib.defenses.adversarial_unlearning import AdversarialUnlearning
 from badnets_lib.defenses.channels import Channels, is_silenced
@@ -77,6 +80,8 @@ def network(request: Any) -> nn.Module:
                 source = torch.Generator().manual_seed(len(name))
                 part.weight.copy_(0.5 + torch.rand(part.weight.shape, generator=source))
                 part.bias.copy_(0.2 * torch.randn(part.bias.shape, generator=source))
+            if isinstance(part, nn.Linear) and not bool(part.weight.any()):  # a fresh ViT's head, which learns nothing
+                part.weight.copy_(0.1 * torch.randn(part.weight.shape, generator=torch.Generator().manual_seed(0)))
     return net
 
 
@@ -250,6 +255,8 @@ REMOVALS = [
     FineTuning(epochs=1, batch_size=8, layers="last"),
     Unlearning(PATCH, tuning=TUNING),
     AdversarialUnlearning(steps=2, batch=8, tuning=TUNING),
+    SharpnessAwareTuning(epochs=1, batch_size=8),
+    NeuronPruning(iterations=3, batch_size=8, threshold=0.9, lr=50.0),
 ]
 
 
@@ -284,7 +291,7 @@ def test_the_head_is_found_and_nothing_else_learns(name):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_other_precisions_are_repaired_and_kept(dtype):
     network = made("Hugging Face").to(dtype)
-    for removal in (*REMOVALS, FinePruning(drop=0.3, tuning=TUNING)):
+    for removal in (*REMOVALS, FinePruning(drop=0.3, tuning=TUNING), ChannelLipschitz()):
         repaired = removal(network, holding_for(network, 16)).model
         assert {each.dtype for each in repaired.parameters()} == {dtype}
         assert predict(repaired, images(4).x).isfinite().all()
@@ -354,7 +361,7 @@ def test_a_softmax_at_the_end_is_noticed():
 @pytest.mark.usefixtures("unchecked")
 def test_what_is_no_network_and_no_holding_is_refused_in_a_sentence():
     trained = train(images(), CONFIG, model=lambda: SmallCNN(3, 4, 4))
-    for removal in (*REMOVALS, FinePruning()):
+    for removal in (*REMOVALS, FinePruning(), ChannelLipschitz()):
         with pytest.raises(TypeError, match="need a network.* got Trained .of what train returns: trained.model"):
             removal(trained, Holding(images()))
         with pytest.raises(TypeError, match=r"needs a Holding, .* got ImageSet \(Holding\(images\) makes one\)"):

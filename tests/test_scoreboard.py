@@ -7,7 +7,17 @@ import torch
 
 from badnets_lib import Patch, SmallCNN
 from badnets_lib.counts import Proportion
-from badnets_lib.study.experiments import cases, detection, families, removal, resistance, scans, scoreboard, screening
+from badnets_lib.study.experiments import (
+    cases,
+    detection,
+    families,
+    removal,
+    resistance,
+    scans,
+    scoreboard,
+    screening,
+    shelf,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::badnets_lib.AssumptionWarning")
 
@@ -164,3 +174,24 @@ def test_no_defense_changes_nothing_and_a_new_network_saw_no_trigger(few):
     assert nothing["recovered"][0] + nothing["success"][0] <= nothing["recovered"][1]
     anew = scoreboard.scored(case, case.anew(0))
     assert anew["success"][0] < 0.5 * anew["success"][1]
+
+
+@pytest.mark.parametrize("attack", ["none", "adap-blend", "adap-patch"])
+def test_the_shelf_tells_newer_defenses_beside_both_baselines(few, monkeypatch, attack):
+    small = cases.load("mnist5k")
+    config = shelf.TrainConfig
+    monkeypatch.setattr(shelf, "load", lambda name: small)
+    monkeypatch.setattr(shelf, "TrainConfig", lambda **given: config(**given | {"epochs": 2}))
+    draw = shelf.Holding.draw
+    monkeypatch.setattr(shelf.Holding, "draw", lambda reserve, n, **given: draw(reserve, 100, **given))
+    monkeypatch.setattr(shelf, "INPUTS", 40)
+    shelf._anew.cache_clear()
+    row = shelf.shelved(scene="digits", attack=attack, seed=0)
+    shelf._anew.cache_clear()
+    told = row["defenses"]
+    assert list(told) == ["no defense", "CLP", "BEATRIX", "SCALE-UP", shelf.ANEW]
+    assert told["no defense"]["success"] == row["success"] and told["CLP"]["pruned"][1] == 48
+    for name in ("BEATRIX", "SCALE-UP"):
+        assert told[name]["alarms"][1] == 40 and ("caught" in told[name]) <= (attack != "none")
+        clean, success = told[name]["clean"], told[name]["success"]
+        assert clean[1] == success[1] == 40 and clean[0] <= 40 - told[name]["alarms"][0]

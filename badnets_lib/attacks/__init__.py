@@ -1,6 +1,7 @@
 """What an attacker can do besides stamping and relabelling: one attack a file."""
 
 from . import text as text
+from .adaptive import adaptive_blend as adaptive_blend, adaptive_patch as adaptive_patch
 from .clean_label import harden as harden
 from .covers import DISGUISES as DISGUISES, add_covers as add_covers
 from .evasion import AdversarialPatch as AdversarialPatch, fgsm as fgsm, learn_patch as learn_patch, pgd as pgd

@@ -21,6 +21,8 @@ from .adversarial_unlearning import AdversarialUnlearning as AdversarialUnlearni
 from .anti_backdoor import AntiBackdoor as AntiBackdoor
 from .assumptions import Assumption as Assumption
 from .augmentation import CutMix as CutMix
+from .beatrix import Beatrix as Beatrix
+from .channel_lipschitz import ChannelLipschitz as ChannelLipschitz
 from .channels import Channels as Channels
 from .filtering import FilterAndRetrain as FilterAndRetrain
 from .fine_pruning import FinePruning as FinePruning
@@ -38,7 +40,11 @@ from .kinds import (
 from .knowledge import Holding as Holding, check_apart as check_apart
 from .neighbours import DeepKNN as DeepKNN
 from .neural_cleanse import NeuralCleanse as NeuralCleanse
+from .neuron_pruning import NeuronPruning as NeuronPruning
+from .scale_up import ScaleUp as ScaleUp
+from .sharpness import SharpnessAwareTuning as SharpnessAwareTuning
 from .spectral_signatures import SpectralSignatures as SpectralSignatures
+from .spectre import Spectre as Spectre
 from .strip import Strip as Strip
 from .unlearning import Unlearning as Unlearning
 from .verdicts import (
@@ -50,10 +56,18 @@ from .verdicts import (
     Screen as Screen,
 )
 
-DATA_FILTERS: tuple[type[DataFilter], ...] = (ActivationClustering, SpectralSignatures, DeepKNN)
+DATA_FILTERS: tuple[type[DataFilter], ...] = (ActivationClustering, SpectralSignatures, DeepKNN, Spectre)
 MODEL_SCANS: tuple[type[ModelScan], ...] = (NeuralCleanse,)
-INPUT_FILTERS: tuple[type[InputFilter], ...] = (Strip,)
-REMOVALS: tuple[type[Removal], ...] = (FineTuning, FinePruning, Unlearning, AdversarialUnlearning)
+INPUT_FILTERS: tuple[type[InputFilter], ...] = (Strip, Beatrix, ScaleUp)
+REMOVALS: tuple[type[Removal], ...] = (
+    FineTuning,
+    FinePruning,
+    Unlearning,
+    AdversarialUnlearning,
+    ChannelLipschitz,
+    SharpnessAwareTuning,
+    NeuronPruning,
+)
 ROBUST_TRAININGS: tuple[type[RobustTraining], ...] = (FilterAndRetrain, AntiBackdoor, IsolateAndUnlearn, CutMix)
 ALL: tuple[type[Defense], ...] = (*DATA_FILTERS, *MODEL_SCANS, *INPUT_FILTERS, *REMOVALS, *ROBUST_TRAININGS)
 """Every defense by kind; a new one is added here, and the contract suite runs over it."""

@@ -11,7 +11,7 @@ from torch import nn
 from ..counts import Proportion
 from ..data.images import ImageSet
 from ..models.inference import check_network, placement, predict
-from ..models.training import Epoch, Loss, TrainConfig, classification, train
+from ..models.training import Epoch, Loss, MakeOptimizer, TrainConfig, classification, train
 from .assumptions import FEW_TRUSTED, LOW_ACCURACY, PROBABILITIES, REPAIR_COSTS, check_answers, check_enough_trusted
 from .knowledge import Holding, check_holding
 
@@ -42,16 +42,26 @@ def begin(model: nn.Module, holding: Holding, what: str) -> tuple[ImageSet, Prop
         AssumptionWarning: There are fewer than 100 trusted images, the network ends in a softmax, or it is right about
             fewer than 60% of the trusted images.
     """
-    if isinstance(check_network(model), torch.jit.ScriptModule):
-        raise ValueError(
-            f"a scripted network cannot be repaired; got {type(model).__name__}: pass what it was made from"
-        )
+    check_repairable(model)
     trusted = check_holding(holding).need(2, what)
     check_enough_trusted(len(trusted), ENOUGH, what)
     logits = predict(model, trusted.x)
     check_answers(logits, trusted.y, len(trusted.classes))
     right = Proportion.of(logits.argmax(1) == trusted.y.cpu())
     return trusted, right
+
+
+def check_repairable(model: nn.Module) -> None:
+    """Raise unless this is a network whose layers can be changed.
+
+    Raises:
+        TypeError: The model is no network.
+        ValueError: It is scripted.
+    """
+    if isinstance(check_network(model), torch.jit.ScriptModule):
+        raise ValueError(
+            f"a scripted network cannot be repaired; got {type(model).__name__}: pass what it was made from"
+        )
 
 
 def retrained(
@@ -61,6 +71,7 @@ def retrained(
     *,
     start: nn.Module | None = None,
     loss: Loss = classification,
+    optimizer: MakeOptimizer | None = None,
     watched: ImageSet,
     label: str,
 ) -> tuple[nn.Module, tuple[Epoch, ...]]:
@@ -74,13 +85,14 @@ def retrained(
         config: Settings; the device is that of the network.
         start: A variant of the network with the same weights, of which some layers are frozen.
         loss: What is minimised.
+        optimizer: Makes what changes the weights, as for `train`.
         watched: The trusted images; the accuracy on them is counted after every epoch.
         label: Name on the progress bar.
     """
     start = model if start is None else start
     if placement(model).dtype in (torch.float16, torch.bfloat16):
         start = copy.deepcopy(start).float()
-    trained = train(data, config, model=start, loss=loss, watch={"trusted": watched}, label=label)
+    trained = train(data, config, model=start, loss=loss, optimizer=optimizer, watch={"trusted": watched}, label=label)
     network = copy.deepcopy(model)  # its layers are of the given kinds, and none of them is frozen
     network.load_state_dict(trained.model.state_dict())
     return network.eval(), trained.history

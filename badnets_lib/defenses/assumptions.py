@@ -6,7 +6,7 @@ names the assumption, the numbers, and a section of the page "What defenses take
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,6 +165,31 @@ SHORT_SHIFT = Assumption(
     "triggers-beyond-the-radius",
 )
 
+LOUD_CHANNELS = Assumption(
+    "channels of the backdoor have weights that react more strongly than those of their layer",
+    "the backdoor stays, or honest channels go",
+    "",
+    "channels-that-stand-out",
+)
+MANY_CHANNELS = Assumption(
+    "a layer has enough channels for one to stand out",
+    "nothing is pruned there, whatever the weights",
+    "(n - 1) / sqrt(n) is no more than the limit, for n channels: 10 or fewer at 3 deviations",
+    "too-few-channels",
+)
+NORM_FOLLOWS = Assumption(
+    "convolutions hand their output straight to a batch norm",
+    "the convolution is not judged; without any pair the network comes back as it was",
+    "there is no such pair",
+    "batch-norm-after-convolution",
+)
+SENSITIVE_NEURONS = Assumption(
+    "the neurons of the backdoor are those that a small change of weights turns against trusted images",
+    "the backdoor stays, or accuracy is pruned away",
+    "",
+    "neurons-that-perturbation-finds",
+)
+
 # --- of robust training ---
 
 LEARNT_FIRST = Assumption(
@@ -196,6 +221,19 @@ REFUSES_NOTHING = Assumption(
 )
 ENTROPY_OF_LOGITS = Assumption(
     "rows are probabilities", "a number without meaning", "rows do not sum to 1", "strip-on-logits"
+)
+
+UNUSUAL_CORRELATIONS = Assumption(
+    "channels that fire together on a trigger do not on clean images of the class that is answered",
+    "triggered inputs pass",
+    "",
+    "unusual-correlations",
+)
+SURVIVES_SCALING = Assumption(
+    "answers to a trigger outlast brighter pixels, and answers to clean images do not",
+    "clean inputs are refused, or triggered ones pass",
+    "more than a quarter of the trusted images would be refused, or no input can be",
+    "answers-that-outlast-brighter-pixels",
 )
 
 # --- of removals and robust trainings ---
@@ -335,6 +373,50 @@ def check_threshold(threshold: float, trusted: Float[Tensor, " t"], rate: float)
         REFUSES_NOTHING.warn(f"the threshold of {threshold:.3g} bits refuses nothing, entropies start at 0; {advice}")
     elif rate * len(trusted) >= 3 and not bool((trusted < threshold).any()):
         REFUSES_NOTHING.warn(f"the threshold of {threshold:.3g} bits lies below every trusted image; {advice}")
+
+
+def check_pairs(pairs: int) -> None:
+    """Warn if no convolution hands its output to a batch norm: there is nothing to judge, and nothing is pruned.
+
+    Args:
+        pairs: How many do.
+    """
+    if not pairs:
+        NORM_FOLLOWS.warn(
+            "no convolution hands its output straight to a batch norm: nothing is judged, and the network is as it was"
+        )
+
+
+def check_channels(channels: Mapping[str, int], deviations: float) -> None:
+    """Warn if a layer has so few channels that none can lie so many standard deviations above their mean.
+
+    Args:
+        channels: How many channels a layer has, by its name.
+        deviations: The limit, in sample standard deviations above the mean.
+    """
+    small = {name: count for name, count in channels.items() if (count - 1) / max(1, count) ** 0.5 <= deviations}
+    if small:
+        told = ", ".join(f"{name!r} with {count}" for name, count in small.items())
+        MANY_CHANNELS.warn(f"no channel can lie {deviations:g} deviations above the mean in a layer of so few: {told}")
+
+
+def check_consistency(refused: Mask, highest: float, threshold: float, *, most: float = 0.25) -> None:
+    """Warn if a filter that counts unchanged answers refuses too many trusted images, or can refuse nothing.
+
+    Args:
+        refused: Its verdicts on the trusted images.
+        highest: The score of an input whose answer never changes.
+        threshold: From which score on an input is refused.
+        most: Up to this part of the trusted images there is no warning.
+    """
+    rate = Proportion.of(refused)
+    if highest < threshold:
+        SURVIVES_SCALING.warn(
+            f"no input can be refused: one whose answer never changes has a score of {highest:.2g}, and the threshold "
+            f"is {threshold:g}; answers to trusted images outlast brighter pixels as well"
+        )
+    elif rate.value > most:
+        SURVIVES_SCALING.warn(f"the filter refuses {rate} of the trusted images: their answers outlast brighter pixels")
 
 
 def table(defenses: Iterable[type[Any]] | None = None) -> str:
