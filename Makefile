@@ -17,7 +17,7 @@ export TQDM_DISABLE := 1
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help book site serve record pages test quick lint results results-check lab bench assignments grade zoo hunt clean
+.PHONY: help book site serve record pages test quick lint results results-check address lab bench assignments grade zoo hunt clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -37,6 +37,9 @@ record: $(FULL) ## run chapters and keep their outputs in chapters/ (ONLY="03 05
 
 pages: $(FULL) ## rewrite the generated pages in chapters/ after a docstring, a run or a result changed
 	$(BIN)/python tools/build.py pages
+
+address: $(FULL) ## rewrite setup cells and Colab badges after the address, the release or a chapter's extras changed
+	$(BIN)/python tools/address.py
 
 test: lint ## check everything: style, types, layers, library, chapters, site, grader
 	$(BIN)/python -m pytest -n auto --dist loadgroup
