@@ -17,7 +17,7 @@ export TQDM_DISABLE := 1
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help book site serve record pages test quick lint results results-check address lab bench assignments grade zoo hunt clean
+.PHONY: help book site serve record pages test quick lint results results-check address release lab bench assignments grade zoo hunt clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -40,6 +40,9 @@ pages: $(FULL) ## rewrite the generated pages in chapters/ after a docstring, a 
 
 address: $(FULL) ## rewrite setup cells and Colab badges after the address, the release or a chapter's extras changed
 	$(BIN)/python tools/address.py
+
+release: $(FULL) ## check a release: address, version, changelog, tag, notebooks, built files (CONTRIBUTING has the order)
+	$(BIN)/python tools/release.py
 
 test: lint ## check everything: style, types, layers, library, chapters, site, grader
 	$(BIN)/python -m pytest -n auto --dist loadgroup

@@ -16,4 +16,5 @@ def need(package: str, what: str) -> None:
         ModuleNotFoundError: It is not installed.
     """
     if find_spec(package) is None:
-        raise ModuleNotFoundError(f"{what} needs {package}, which is not installed: pip install {package}", name=package)
+        reason = f"{what} needs {package}, which is not installed: pip install {package}"
+        raise ModuleNotFoundError(reason, name=package)
