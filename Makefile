@@ -17,7 +17,7 @@ export TQDM_DISABLE := 1
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help book site serve record pages test quick lint results results-check address release lab bench assignments grade zoo hunt clean
+.PHONY: help book site serve record pages test quick lint results results-check zip pdf address release lab bench assignments grade zoo hunt clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -37,6 +37,13 @@ record: $(FULL) ## run chapters and keep their outputs in chapters/ (ONLY="03 05
 
 pages: $(FULL) ## rewrite the generated pages in chapters/ after a docstring, a run or a result changed
 	$(BIN)/python tools/build.py pages
+
+zip: site ## pack site, slides, notebooks, results and library into _build/badnets-book.zip, to open from a folder
+	$(BIN)/python tools/takeaway.py
+
+pdf: $(FULL) ## print the book with Chromium into _build/badnets-book.pdf (minutes)
+	$(BIN)/python tools/build.py site
+	$(BIN)/python tools/paper.py
 
 address: $(FULL) ## rewrite setup cells and Colab badges after the address, the release or a chapter's extras changed
 	$(BIN)/python tools/address.py

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from execute import ChapterError, execute_all
 from project import CHAPTERS, ROOT, config, contents, notebooks, read_notebook
+from quizzes import write_exports
 from reference import write_reference
 from slides import write_decks
 from status import status_page
@@ -127,6 +128,7 @@ def build_site(out: Path = ROOT, *, run: bool = False) -> Path:
     print("rendering the site", flush=True)
     site = render(source, out)
     write_decks(site / "slides", chapters)
+    write_exports(site / "quizzes")
     for name, seconds in times.items():
         print(f"{name:30s} {seconds:6.1f} s")
     print(f"The site is in {site} ({time.perf_counter() - start:.0f} s). Look at it with `make serve`.")
