@@ -17,7 +17,7 @@ export TQDM_DISABLE := 1
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help book site serve record pages test quick lint results results-check zip pdf address release lab bench assignments grade zoo hunt clean
+.PHONY: help book site serve record pages test quick lint results results-check zip pdf address colab release lab bench assignments grade zoo hunt clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -47,6 +47,10 @@ pdf: $(FULL) ## print the book with Chromium into _build/badnets-book.pdf (minut
 
 address: $(FULL) ## rewrite setup cells and Colab badges after the address, the release or a chapter's extras changed
 	$(BIN)/python tools/address.py
+
+colab: $(FULL) ## run three chapters as a Colab user does, in a fresh environment (WITH=python3.12 TORCH=oldest; RECORD=1 dates the status page)
+	$(BIN)/python tools/colab.py run --python $(or $(WITH),$(PYTHON)) --torch $(or $(TORCH),newest) $(if $(RECORD),--record)
+	$(if $(RECORD),$(BIN)/python tools/build.py status)
 
 release: $(FULL) ## check a release: address, version, changelog, tag, notebooks, built files (CONTRIBUTING has the order)
 	$(BIN)/python tools/release.py

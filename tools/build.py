@@ -4,8 +4,9 @@
     python tools/build.py book     runs every chapter first
     python tools/build.py record   runs chapters and writes their outputs back into chapters/
     python tools/build.py pages    rewrites the generated pages in chapters/
+    python tools/build.py status   the same, but for the page of claims, and so without torch
 
-Only `record` and `pages` write outside _build.
+Only the last three write outside _build.
 """
 
 from __future__ import annotations
@@ -149,15 +150,16 @@ def record(names: list[str]) -> None:
 def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description="Build the book.")
-    parser.add_argument("what", choices=["site", "book", "record", "pages"])
+    parser.add_argument("what", choices=["site", "book", "record", "pages", "status"])
     parser.add_argument("chapters", nargs="*", help="for record: how the names of the chapters begin; all by default")
     wanted = parser.parse_args()
     try:
         if wanted.what == "record":
             record(wanted.chapters)
-        elif wanted.what == "pages":
+        elif wanted.what in ("pages", "status"):
             write_generated(CHAPTERS, notebooks())
-            write_claims(CHAPTERS)
+            if wanted.what == "pages":
+                write_claims(CHAPTERS)
         else:
             build_site(run=wanted.what == "book")
     except ChapterError as error:

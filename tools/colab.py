@@ -1,10 +1,10 @@
-"""Whether the chapters run where a Colab user runs them: another Python, another torch, an empty folder, no copy of the book.
+"""Whether chapters run where a Colab user runs them: another Python, another torch, an empty folder, no book.
 
     python tools/colab.py resolve    asks uv which versions it would take, for each Python and torch; installs nothing
     python tools/colab.py run        builds one such environment, and runs three chapters in it (minutes)
 
-Colab brings torch, torchvision, numpy, Jupyter and matplotlib. The setup cell must leave the first three alone and install
-the rest. What runs here is the notebook as it is committed, with BADNETS_SOURCE naming the wheel of the last commit.
+Colab brings torch, torchvision, numpy and Jupyter. The setup cell must leave the first three alone, and install the
+rest. What runs here is the notebook as it is committed, with BADNETS_SOURCE naming the wheel of the last commit.
 `--record` writes the outcome to tools/colab.json, from which the status page has its date.
 """
 
@@ -38,7 +38,8 @@ import os, sys, nbformat
 from nbclient import NotebookClient
 for path in sys.argv[1:]:
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=1800, kernel_name="python3", resources={"metadata": {"path": os.getcwd()}}).execute()
+    here = {"metadata": {"path": os.getcwd()}}
+    NotebookClient(notebook, timeout=1800, kernel_name="python3", resources=here).execute()
     print(path, "ran")
 """
 VERSIONS = (
