@@ -48,7 +48,7 @@ pdf: $(FULL) ## print the book with Chromium into _build/badnets-book.pdf (minut
 address: $(FULL) ## rewrite setup cells and Colab badges after the address, the release or a chapter's extras changed
 	$(BIN)/python tools/address.py
 
-colab: $(FULL) ## run three chapters as a Colab user does, in a fresh environment (WITH=python3.12 TORCH=oldest; RECORD=1 dates the status page)
+colab: $(FULL) ## run three chapters as a Colab user does, in a fresh environment (WITH=python3.12 TORCH=oldest, tested or newest; RECORD=1 dates the status page)
 	$(BIN)/python tools/colab.py run --python $(or $(WITH),$(PYTHON)) --torch $(or $(TORCH),newest) $(if $(RECORD),--record)
 	$(if $(RECORD),$(BIN)/python tools/build.py status)
 

@@ -16,7 +16,6 @@ import pytest
 import yaml
 from address import extras
 from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
 from project import ROOT, read_notebook, settings
 from status import colab_section
 
@@ -32,12 +31,13 @@ def test_the_chapters_that_run_take_every_extra_together() -> None:
     assert extras(code) == sorted(line for lines in offered.values() for line in lines)
 
 
-def test_the_oldest_torch_is_the_lowest_that_the_library_allows() -> None:
-    ranges = {Requirement(line).name: Requirement(line).specifier for line in settings()["project"]["dependencies"]}
-    oldest, newest = (Requirement(colab.TORCHES[age][0]) for age in ("oldest", "newest"))
-    (low,) = oldest.specifier
-    assert SpecifierSet(f">={low.version}").contains("2.10.0") and ranges["torch"].contains(low.version)
-    assert str(ranges["torch"]) == ">=2.10" and low.version == "2.10.0"
+def test_the_oldest_torch_is_the_lowest_that_the_library_allows_and_the_tested_one_is_pinned() -> None:
+    required = [Requirement(line) for line in settings()["project"]["dependencies"]]
+    ranges = {each.name: str(each.specifier) for each in required}
+    oldest, tested, newest = (Requirement(colab.TORCHES[age][0]) for age in ("oldest", "tested", "newest"))
+    assert str(oldest.specifier) == "==" + ranges["torch"].removeprefix(">=") + ".0"
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert set(colab.TORCHES["tested"]) <= set(pins) and str(tested) in pins
     assert not newest.specifier
 
 

@@ -1,4 +1,4 @@
-"""What a department reads: a plan for each chapter, times that add up, links that lead somewhere, sources that exist."""
+"""What a department reads: a plan for each chapter, times that add up, links and sources that exist."""
 
 from __future__ import annotations
 

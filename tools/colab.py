@@ -28,7 +28,11 @@ from release import build_wheel
 
 RECORD = ROOT / "tools" / "colab.json"
 PYTHONS = ("3.12", "3.13")
-TORCHES = {"oldest": ("torch==2.10.0", "torchvision==0.25.0"), "newest": ("torch", "torchvision")}
+TORCHES = {
+    "oldest": ("torch==2.10.0", "torchvision==0.25.0"),
+    "tested": ("torch==2.13.0", "torchvision==0.28.0"),  # those of constraints.txt
+    "newest": ("torch", "torchvision"),
+}
 CHAPTERS_RUN = ("04_attack_success_rate", "09_trigger_families", "11_supply_chain")  # together they take every extra
 BROUGHT = ("numpy", "ipykernel", "nbclient", "nbformat")  # by Colab, or to run a notebook at all
 PIP = ("--disable-pip-version-check", "--quiet")
@@ -89,7 +93,7 @@ def resolved(python: str, torch: tuple[str, str]) -> dict[str, str]:
 
 
 def resolve_all() -> list[dict[str, Any]]:
-    """Each Python with the oldest and the newest torch.
+    """Each Python with the oldest, the tested and the newest torch.
 
     Raises:
         Failed: One of them has no set of versions.
