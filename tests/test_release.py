@@ -57,6 +57,11 @@ def test_a_commit_without_its_tag_is_refused() -> None:
     assert any("does not carry the tag v99.0.0" in fault for fault in releases.tagged(replace(REAL, version="99.0.0")))
 
 
+def test_the_rocket_buttons_and_the_badges_lead_to_the_same_place() -> None:
+    assert not any("_config.yml" in fault for fault in releases.notebooks(release()))
+    assert "_config.yml sends readers to main, and the release is v1.2.0" in list(releases.notebooks(REAL))
+
+
 def test_old_notebooks_are_named() -> None:
     assert any("01_threat_model.ipynb is old" in fault for fault in releases.notebooks(REAL))
 

@@ -72,7 +72,7 @@ def told(command: list[str], **more: Any) -> str:
     done = subprocess.run(command, capture_output=True, text=True, **more)
     if done.returncode:
         raise Failed("\n".join((done.stdout + done.stderr).strip().splitlines()[-12:]))
-    return done.stdout
+    return str(done.stdout)
 
 
 def resolved(python: str, torch: tuple[str, str]) -> dict[str, str]:

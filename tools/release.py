@@ -25,7 +25,7 @@ from pathlib import Path
 
 import yaml
 from address import Release, release, stale
-from project import ROOT
+from project import ROOT, config
 
 FOLDER = ROOT / "_build" / "release"
 TAKEN = ("badnets-book.zip", "badnets-book.pdf")  # what `make zip` and `make pdf` leave in _build
@@ -69,7 +69,10 @@ def tagged(where: Release) -> Iterator[str]:
 
 
 def notebooks(where: Release) -> Iterator[str]:
-    """Setup cells and badges of another release."""
+    """Setup cells, badges and rocket buttons of another release."""
+    branch = config()["repository"]["branch"]
+    if branch != where.reference:
+        yield f"_config.yml sends readers to {branch}, and the release is {where.reference}"
     yield from (f"{path.relative_to(ROOT)} is old: run `make address`" for path in stale(where))
 
 
