@@ -17,7 +17,7 @@ export TQDM_DISABLE := 1
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help book site serve record pages test quick lint results results-check lab bench assignments grade zoo hunt clean
+.PHONY: help book site serve record pages test quick lint results results-check zip pdf address colab release lab bench assignments grade zoo hunt clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -37,6 +37,23 @@ record: $(FULL) ## run chapters and keep their outputs in chapters/ (ONLY="03 05
 
 pages: $(FULL) ## rewrite the generated pages in chapters/ after a docstring, a run or a result changed
 	$(BIN)/python tools/build.py pages
+
+zip: site ## pack site, slides, notebooks, results and library into _build/badnets-book.zip, to open from a folder
+	$(BIN)/python tools/takeaway.py
+
+pdf: $(FULL) ## print the book with Chromium into _build/badnets-book.pdf (minutes)
+	$(BIN)/python tools/build.py site
+	$(BIN)/python tools/paper.py
+
+address: $(FULL) ## rewrite setup cells and Colab badges after the address, the release or a chapter's extras changed
+	$(BIN)/python tools/address.py
+
+colab: $(FULL) ## run three chapters as a Colab user does, in a fresh environment (WITH=python3.12 TORCH=oldest, tested or newest; RECORD=1 dates the status page)
+	$(BIN)/python tools/colab.py run --python $(or $(WITH),$(PYTHON)) --torch $(or $(TORCH),newest) $(if $(RECORD),--record)
+	$(if $(RECORD),$(BIN)/python tools/build.py status)
+
+release: $(FULL) ## check a release: address, version, changelog, tag, notebooks, built files (CONTRIBUTING has the order)
+	$(BIN)/python tools/release.py
 
 test: lint ## check everything: style, types, layers, library, chapters, site, grader
 	$(BIN)/python -m pytest -n auto --dist loadgroup

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from execute import ChapterError, execute_all, kernel_environment, slimmer, time_line
-from project import ROOT, notebooks, read_notebook, slug
+from project import ROOT, config, notebooks, read_notebook, slug
 
 CHAPTERS = notebooks()
 PLACES = re.compile(r"(/home/|/root/|/Users/|/private/|/tmp/|[A-Z]:\\Users)")
@@ -94,15 +94,12 @@ def test_every_figure_has_alternative_text() -> None:
 
 
 def test_the_opening_states_the_measured_time_and_opens_in_colab() -> None:
+    branch = config()["repository"]["branch"]
     for path in CHAPTERS:
         notebook = read_notebook(path)
         opening = "".join(notebook["cells"][0]["source"])
         assert time_line(notebook["metadata"]["badnets_run"]) in opening.splitlines(), path.name
-        assert f"https://colab.research.google.com/github/{slug()}/blob/main/chapters/{path.name}" in opening
-
-
-def test_the_first_code_cell_is_the_same_everywhere() -> None:
-    assert len({"".join(code_cells(path)[0]["source"]) for path in CHAPTERS}) == 1
+        assert f"https://colab.research.google.com/github/{slug()}/blob/{branch}/chapters/{path.name}" in opening
 
 
 @pytest.mark.notebooks

@@ -63,7 +63,9 @@ def test_the_title_stands_in_one_place() -> None:
 
 
 def test_requirements_hold_the_librarys_ranges() -> None:
-    assert set(settings()["project"]["dependencies"]) <= set(requirement_lines("requirements.txt"))
+    project = settings()["project"]
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    assert {*project["dependencies"], *extras} <= set(requirement_lines("requirements.txt"))
 
 
 def test_the_tested_set_is_exact_and_within_the_ranges() -> None:

@@ -9,6 +9,7 @@ import functools
 import gzip
 import json
 import threading
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +20,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from build import SCHEMA, build_site
 from leaks import leaks
-from project import contents, site as address
+from project import contents, notebooks, site as address
+from takeaway import FOLDER, pack
 
 from badnets_lib.evaluation.reports import schema
 
@@ -205,6 +207,44 @@ def test_the_schema_lies_at_the_address_it_gives_itself(site: Path) -> None:
     text = (site / SCHEMA).read_text(encoding="utf-8")
     assert json.loads(text)["$id"] == address() + SCHEMA
     assert json.loads(text) == schema()
+
+
+def test_the_zip_opens_from_a_folder_and_asks_nobody(site: Path, tmp_path: Path, browser: Any) -> None:
+    """Every page, by its file's own address, with everything that it asks for."""
+    with zipfile.ZipFile(pack(site, tmp_path / "book.zip")) as archive:
+        archive.extractall(tmp_path)
+    folder = tmp_path / FOLDER
+    wrong: list[str] = []
+    page = browser.new_page()
+    page.on(
+        "request",
+        lambda asked: None if asked.url.startswith((folder.as_uri(), "data:", "blob:")) else wrong.append(asked.url),
+    )
+    page.on("requestfailed", lambda asked: wrong.append(f"failed: {asked.url}"))
+    page.on("pageerror", lambda error: wrong.append(f"script error: {error}"))
+    opened = ["start.html", *(f"site/{path}" for path in page_paths(site))]
+    for path in opened:
+        page.goto((folder / path).as_uri(), wait_until="load")
+        assert page.title(), path
+    page.goto((folder / "start.html").as_uri())
+    targets = page.evaluate("[...document.links].map(link => link.href)")
+    page.close()
+    assert wrong == []
+    assert len(targets) >= 5 and all(
+        (folder / unquote(urlsplit(to).path).partition(f"/{FOLDER}/")[2]).exists() for to in targets
+    )
+
+
+def test_the_zip_holds_notebooks_results_and_library_and_no_solution(site: Path, tmp_path: Path) -> None:
+    first, second = (pack(site, tmp_path / name).read_bytes() for name in ("a.zip", "b.zip"))
+    assert first == second
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        archive.extractall(tmp_path / "out")
+    folder = tmp_path / "out" / FOLDER
+    assert {path.name for path in folder.glob("notebooks/*.ipynb")} == {path.name for path in notebooks()}
+    assert list(folder.glob("data/*.json")) and (folder / "library" / "badnets_lib" / "__init__.py").exists()
+    assert (folder / "library" / "pyproject.toml").exists() and list(folder.glob("site/slides/*.html"))
+    assert list(leaks(folder)) == []
 
 
 BAD = """<!doctype html><html lang="en"><head><title></title></head><body>

@@ -4,8 +4,9 @@
     python tools/build.py book     runs every chapter first
     python tools/build.py record   runs chapters and writes their outputs back into chapters/
     python tools/build.py pages    rewrites the generated pages in chapters/
+    python tools/build.py status   the same, but for the page of claims, and so without torch
 
-Only `record` and `pages` write outside _build.
+Only the last three write outside _build.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from execute import ChapterError, execute_all
 from project import CHAPTERS, ROOT, config, contents, notebooks, read_notebook
+from quizzes import write_exports
 from reference import write_reference
 from slides import write_decks
 from status import status_page
@@ -127,6 +129,7 @@ def build_site(out: Path = ROOT, *, run: bool = False) -> Path:
     print("rendering the site", flush=True)
     site = render(source, out)
     write_decks(site / "slides", chapters)
+    write_exports(site / "quizzes")
     for name, seconds in times.items():
         print(f"{name:30s} {seconds:6.1f} s")
     print(f"The site is in {site} ({time.perf_counter() - start:.0f} s). Look at it with `make serve`.")
@@ -147,15 +150,16 @@ def record(names: list[str]) -> None:
 def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description="Build the book.")
-    parser.add_argument("what", choices=["site", "book", "record", "pages"])
+    parser.add_argument("what", choices=["site", "book", "record", "pages", "status"])
     parser.add_argument("chapters", nargs="*", help="for record: how the names of the chapters begin; all by default")
     wanted = parser.parse_args()
     try:
         if wanted.what == "record":
             record(wanted.chapters)
-        elif wanted.what == "pages":
+        elif wanted.what in ("pages", "status"):
             write_generated(CHAPTERS, notebooks())
-            write_claims(CHAPTERS)
+            if wanted.what == "pages":
+                write_claims(CHAPTERS)
         else:
             build_site(run=wanted.what == "book")
     except ChapterError as error:

@@ -70,6 +70,42 @@ def speed_table(record: Path) -> str:
     return "\n".join(parts)
 
 
+COLAB = """
+## Where a Colab user runs them
+
+Three chapters that together take every optional package ({chapters}) ran in a fresh environment, from an empty folder,
+as their setup cell installed it:
+
+"""
+
+NO_RUN = """
+## Where a Colab user runs them
+
+`make colab` runs three chapters in a fresh environment, from an empty folder. No run is on record yet.
+"""
+
+
+def colab_section(record: Path) -> str:
+    """When chapters last ran where the library was not installed, and what a dry run of the resolver found."""
+    known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    run, resolved = known.get("run"), known.get("resolved")
+    parts = [NO_RUN]
+    if run:
+        line = "- last success: {date}, Python {python}, torch {torch}, numpy {numpy}, on {where}"
+        parts = [
+            COLAB.format(chapters=", ".join(name.partition("_")[0] for name in run["chapters"])),
+            line.format(**run),
+        ]
+    if resolved:
+        cases = "; ".join("Python {python} with torch {torch} and numpy {numpy}".format(**c) for c in resolved["cases"])
+        parts += [
+            "",
+            f"A dry run of the resolver, which installs and runs nothing, found versions on {resolved['date']} for",
+            cases + ".",
+        ]
+    return "\n".join(parts) + "\n"
+
+
 def listed(lines: Iterable[str]) -> list[str]:
     """Lines as a Markdown list."""
     return [f"- {line}" for line in lines]
@@ -77,4 +113,5 @@ def listed(lines: Iterable[str]) -> list[str]:
 
 def status_page(notebooks: Iterable[Path]) -> str:
     """The whole page, as MyST Markdown."""
-    return INTRO + "".join(row(path) for path in notebooks) + speed_table(ROOT / "tools" / "bench.json")
+    rows = "".join(row(path) for path in notebooks)
+    return INTRO + rows + colab_section(ROOT / "tools" / "colab.json") + speed_table(ROOT / "tools" / "bench.json")

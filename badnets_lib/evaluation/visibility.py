@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .._extras import need
 from .._torchvision import declare_operators
 from ..data.images import Images, check_images
 
@@ -84,6 +85,7 @@ def _of_each(x: Images, stamped: Images, metric: Callable[..., Tensor]) -> Tenso
 
 
 def _metrics() -> ModuleType:
+    need("torchmetrics", "visibility")
     declare_operators()  # torchmetrics imports torchvision, whose operators may not match the installed torch
     from torchmetrics.functional import image
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._extras import need
 from ..data.images import Images, check_images
 from .inference import logits_of, unwrapped
 from .layers import calls_of
@@ -51,8 +52,10 @@ def quantised(model: nn.Module, x: Images) -> Quantised:
             it later is clipped.
 
     Raises:
+        ModuleNotFoundError: torchao is not installed; a plain installation leaves it out.
         ValueError: There are fewer than two images, or torch.export or torchao cannot work with the network.
     """
+    need("torchao", "quantisation")
     if len(check_images(x)) < 2:
         raise ValueError(f"quantisation needs at least 2 images to read ranges off; got {len(x)}")
     with _quiet():

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from .. import _codec
+from .._extras import need
 from .._numbers import shown
 from ..data.images import CHUNK, ImageSet, to_unit
 from ..files import tensors_hash
@@ -131,7 +132,12 @@ def _name(root: Path, path: Path) -> str:
 
 
 def new_key() -> Ed25519PrivateKey:
-    """A fresh Ed25519 key, from the operating system's randomness: a secret must not repeat from a seed."""
+    """A fresh Ed25519 key, from the operating system's randomness: a secret must not repeat from a seed.
+
+    Raises:
+        ModuleNotFoundError: cryptography is not installed; a plain installation leaves it out.
+    """
+    need("cryptography", "signing")
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     return Ed25519PrivateKey.generate()
@@ -157,8 +163,10 @@ def verified(signed: str, trusted: str) -> Manifest:
 
     Raises:
         BadSignature: Another key signed, or the text was changed since, or it is no signed manifest.
+        ModuleNotFoundError: cryptography is not installed; a plain installation leaves it out.
         ValueError: `trusted` is not a public key.
     """
+    need("cryptography", "checking a signature")
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
