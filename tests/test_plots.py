@@ -120,7 +120,7 @@ def test_seeds_are_a_line_through_means_and_a_dot_each():
     assert dots.get_offsets().tolist() == [[1, 0.1], [1, 0.3], [2, 0.5], [2, 0.6], [2, 1.0]]
     plots.seeds(ax, [1], [few], "other")
     assert ax.lines[1].get_marker() != "s" and ax.lines[1].get_color() != plots.BACKDOORED
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="shape|length|dimension"):
         plots.seeds(ax, [1, 2], [few], "too few")
 
 
