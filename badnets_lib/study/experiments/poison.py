@@ -182,15 +182,19 @@ def _sweep(name: str, cells: list[Cell]) -> Sweep:
 SWEEPS = (
     _sweep("poison_curve", grid(seed=range(8), fraction=(0.0, *FRACTIONS))),
     _sweep("poison_goal", grid(seed=SEEDS, goal=tuple(GOALS), fraction=(0.005, 0.01, 0.02, 0.05, 0.09))),
-    _sweep("poison_pick", grid(seed=range(5), pick=("any", "typical", "rare", "one class"), fraction=FEW)),
-    _sweep("poison_shift", grid(seed=range(5), shift=(2,), fraction=FEW)),
+    _sweep(
+        "poison_pick",
+        grid(seed=range(5), pick=("any", "typical", "rare"), fraction=(0.002, 0.01))
+        + grid(seed=range(5), pick=("one class",), fraction=(0.01,)),
+    ),
+    _sweep("poison_shift", grid(seed=range(5), shift=(2,), fraction=(0.005,))),
     Sweep(
         "poison_count",
         counted,
         [
             dict(count=count, size=size, epochs=epochs, seed=seed)
-            for size, epochs in ((1000, 6), (4000, 6), (16000, 6), (1000, 24))
-            for count in (4, 8, 20)
+            for size, epochs in ((1000, 6), (4000, 6), (16000, 6))
+            for count in (8, 20)
             for seed in range(5)
         ],
         data=("mnist",),
@@ -199,8 +203,7 @@ SWEEPS = (
     Sweep(
         "poison_signs",
         on_signs,
-        grid(size=(4,), opacity=(1.0,), fraction=(0.002, 0.01), seed=range(5))
-        + grid(size=(2, 6), opacity=(0.1,), fraction=(0.05,), seed=range(5)),
+        grid(size=(2, 6), opacity=(0.1,), fraction=(0.05,), seed=range(5)),
         data=("signs",),
         chapter="08_how_much_poison",
     ),

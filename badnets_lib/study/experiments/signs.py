@@ -329,7 +329,7 @@ SWEEPS = (
         placed,
         [
             *grid(place=tuple(PLACES), copied=(1.0,), seed=range(5)),
-            *grid(place=("on the sign",), copied=(0.05, 0.25), seed=range(5)),
+            *grid(place=("on the sign",), copied=(0.05,), seed=range(5)),
         ],
         data=("signs",),
         chapter="10_traffic_signs",
