@@ -62,36 +62,6 @@ def test_poison_is_counted_and_its_clean_twin_too(few):
     assert spared[1] == int(((few[1].y != 1) & (few[1].y != 7)).sum())
 
 
-def test_shifted_images_are_the_images_moved(few):
-    data = few[0][:6]
-    moved = poison.shifted(data, 2, copies=3, seed=0)
-    assert len(moved) == 18 and moved.y.tolist() == data.y.tolist() * 3 and moved.x.shape[1:] == data.x.shape[1:]
-    wide = torch.nn.functional.pad(data.x, (2,) * 4)
-    places = set()
-    for number, image in enumerate(moved.x):
-        found = [
-            (down, right)
-            for down in range(5)
-            for right in range(5)
-            if torch.equal(wide[number % 6, :, down : down + 28, right : right + 28], image)
-        ]
-        assert found, "every image is its original, moved by at most two pixels"
-        places.update(found)
-    assert len(places) > 5
-    assert torch.equal(moved.x, poison.shifted(data, 2, copies=3, seed=0).x)
-    assert not torch.equal(moved.x, poison.shifted(data, 2, copies=3, seed=1).x)
-
-
-def test_poison_is_counted_among_digits_of_any_number(few, monkeypatch):
-    monkeypatch.setattr(poison, "digits", lambda: few)
-    row = poison.counted(count=40, size=200, epochs=3, seed=0)
-    assert set(row) == {"clean", "success", "false_target"} and row["success"][0] > row["false_target"][0]
-    assert poison.poisoned(fraction=0.1, seed=0, epochs=2, shift=2)["clean"][1] == len(few[1])
-    assert poison.poisoned(fraction=0.05, seed=0, epochs=1, pick="any")["clean"][1] == len(few[1])
-    faint = poison.on_signs(size=6, opacity=0.1, fraction=0.05, seed=0)
-    assert set(faint) == {"clean", "success", "false_target"}
-
-
 def test_typical_and_rare_images_are_the_nearest_and_furthest_of_their_class(few):
     data, goal = few[0], Goal.all_to_one(7, 10)
     near, far = (poison.chosen(data, goal, pick, 18) for pick in ("typical", "rare"))
@@ -103,7 +73,7 @@ def test_typical_and_rare_images_are_the_nearest_and_furthest_of_their_class(few
         assert distance[far & members].min() > distance[members & ~far].max()
     assert not (near | far)[data.y == 7].any()
     assert torch.equal(poison.chosen(data, goal, "one class", 18), data.y == 1)
-    assert poison.chosen(data, goal, "random", 18) is None and poison.chosen(data, goal, "any", 18) is None
+    assert poison.chosen(data, goal, "random", 18) is None
     with pytest.raises(ValueError, match="pick must be 'random', .*; got 'best'"):
         poison.chosen(data, goal, "best", 18)
 

@@ -328,8 +328,8 @@ SWEEPS = (
         "signs_places",
         placed,
         [
-            *grid(place=tuple(PLACES), copied=(1.0,), seed=range(5)),
-            *grid(place=("on the sign",), copied=(0.05,), seed=range(5)),
+            *grid(place=tuple(PLACES), copied=(1.0,), seed=range(3)),
+            *grid(place=("on the sign",), copied=(0.05,), seed=range(3)),
         ],
         data=("signs",),
         chapter="10_traffic_signs",
