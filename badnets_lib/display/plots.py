@@ -155,7 +155,7 @@ def seeds(ax: Axes, x: Sequence[int | float], values: Sequence[Seeds], label: st
     (line,) = ax.plot(x, [value.mean for value in values], label=label, **style)
     places = [place for place, value in zip(x, values, strict=True) for _ in value.rates]
     rates = [rate for value in values for rate in value.rates]
-    ax.scatter(places, rates, s=12, color=line.get_color(), marker=style["marker"], alpha=0.45, linewidths=0)
+    ax.scatter(places, rates, s=16, color=line.get_color(), marker=style["marker"], alpha=0.6, linewidths=0)
     return ax
 
 
