@@ -39,10 +39,10 @@ def finished(name, **axes):
 
 @pytest.fixture(scope="module")
 def made():
-    """Results: `trigger` (two controls, three seeds) and `curve` (none, five seeds, with its clean twins)."""
+    """Results: `trigger` (two controls, five seeds) and `curve` (none, seven seeds, with its clean twins)."""
     return {
-        "trigger": finished("trigger", seed=range(3), **AXES),
-        "curve": finished("curve", seed=range(5), fraction=(0.0, 0.0005, 0.002, 0.00125, 0.1)),
+        "trigger": finished("trigger", seed=range(5), **AXES),
+        "curve": finished("curve", seed=range(7), fraction=(0.0, 0.0005, 0.002, 0.00125, 0.1)),
     }
 
 
@@ -63,14 +63,20 @@ def settings():
 # ---- in Python ----
 
 
+def spread(rows, measure):
+    """(mean, low, high) of five seeds."""
+    seeds = rows.seeds(measure)
+    return seeds.mean, *seeds.interval()
+
+
 def test_a_setting_in_words_is_the_spread_of_its_seeds(made, twins):
     rows = made["trigger"].where(**START)
-    mean, low, high = rows.spread("success")
+    mean, low, high = spread(rows, "success")
     text = explorer_text(made["trigger"], START, twin=twins)
-    assert text.startswith(f"{FIRST}{mean:.1%} [{low:.1%}, {high:.1%}] over 3 seeds; clean accuracy ")
-    mean, low, high = rows.spread("clean")
+    assert text.startswith(f"{FIRST}{mean:.1%} [{low:.1%}, {high:.1%}] over 5 seeds; clean accuracy ")
+    mean, low, high = spread(rows, "clean")
     assert f"; clean accuracy {mean:.1%} [{low:.1%}, {high:.1%}]; clean twin's accuracy " in text
-    mean, low, high = twins.spread("clean")
+    mean, low, high = spread(twins, "clean")
     assert text.endswith(f"; clean twin's accuracy {mean:.1%} [{low:.1%}, {high:.1%}].")
 
 
@@ -84,6 +90,16 @@ def test_one_seed_has_no_interval(made):
     assert all(len(cell[name]["spread"]) == 1 for cell in island(page)["cells"] for name in ("success", "clean"))
 
 
+def test_few_seeds_have_no_interval(made):
+    few = replace(made["trigger"], rows=tuple(row for row in made["trigger"].rows if row["seed"] < 3))
+    rows = few.where(**START)
+    text = explorer_text(few, START)
+    success, clean = rows.seeds("success").mean, rows.seeds("clean").mean
+    assert text == f"{FIRST}{success:.1%} over 3 seeds; clean accuracy {clean:.1%}."
+    cells = island(explorer(few, CONTROLS))["cells"]
+    assert all(len(cell["success"]["spread"]) == 1 and len(cell["success"]["seeds"]) == 3 for cell in cells)
+
+
 def test_the_page_holds_every_setting_once_in_order(made):
     data = island(explorer(made["trigger"], CONTROLS, start=START))
     assert [axis["values"] for axis in data["axes"]] == [list(values) for values in AXES.values()]
@@ -94,13 +110,13 @@ def test_the_page_holds_every_setting_once_in_order(made):
         rows = made["trigger"].where(**setting)
         assert cell["text"] == explorer_text(rows, setting)
         for name in ("success", "clean"):
-            assert cell[name]["spread"] == pytest.approx(rows.spread(name), abs=5e-5)
+            assert cell[name]["spread"] == pytest.approx(spread(rows, name), abs=5e-5)
             assert cell[name]["seeds"] == pytest.approx([count.value for count in rows.counts(name)], abs=5e-5)
 
 
 def test_the_table_holds_the_same_means(made):
     page = explorer(made["trigger"], CONTROLS).html
-    assert "<caption>ASR / clean accuracy in percent, means over 3 seeds</caption>" in page
+    assert "<caption>ASR / clean accuracy in percent, means over 5 seeds</caption>" in page
     fractions = [f"rho = {text}" for text in ("0.50%", "0.75%", "1.00%", "5.00%")]
     assert re.findall(r'<th scope="col">(.*?)</th>', page) == [*CONTROLS.values(), *fractions]
     rows = re.findall(r"<tr>(<th scope=\"row\">.*?)</tr>", page)
@@ -108,7 +124,7 @@ def test_the_table_holds_the_same_means(made):
     found = re.findall(r"<td>(.*?)</td>", page)
     for setting, text in zip(settings(), found, strict=True):
         part = made["trigger"].where(**setting)
-        assert text == f"{100 * part.spread('success')[0]:.1f} / {100 * part.spread('clean')[0]:.1f}"
+        assert text == f"{100 * part.seeds('success').mean:.1f} / {100 * part.seeds('clean').mean:.1f}"
 
 
 def test_rows_without_poison_are_the_twins_and_not_drawn(made):
@@ -116,17 +132,19 @@ def test_rows_without_poison_are_the_twins_and_not_drawn(made):
     (axis,) = data["axes"]
     assert axis["values"] == [0.0005, 0.00125, 0.002, 0.1] and data["start"] == [2]
     assert axis["texts"] == ["0.05%", "0.125%", "0.20%", "10.00%"]
-    mean, low, high = made["curve"].where(fraction=0.0).spread("clean")
+    mean, low, high = spread(made["curve"].where(fraction=0.0), "clean")
     for cell in data["cells"]:
         assert cell["text"].startswith("rho = ")
         assert cell["text"].endswith(f"clean twin's accuracy {mean:.1%} [{low:.1%}, {high:.1%}].")
 
 
 def test_twins_kept_elsewhere_are_those_of_the_same_seeds(made, twins):
-    three = replace(twins, rows=tuple(row for row in twins.rows if row["seed"] < 3))
+    same = replace(twins, rows=tuple(row for row in twins.rows if row["seed"] < 5))
     text = island(explorer(made["trigger"], CONTROLS, twin=twins))["cells"][0]["text"]
-    assert text == explorer_text(made["trigger"], settings()[0], twin=three)
-    with pytest.raises(ValueError, match=r"curve needs one row for each seed of \[0, 1, 2\] at \{\}; got seeds \[1\]"):
+    assert text == explorer_text(made["trigger"], settings()[0], twin=same)
+    with pytest.raises(
+        ValueError, match=r"curve needs one row for each seed of \[0, 1, 2, 3, 4\] at \{\}; got seeds \[1\]"
+    ):
         explorer(made["trigger"], CONTROLS, twin=twins.where(seed=1))
 
 
@@ -134,7 +152,7 @@ def test_any_numeric_grid_can_be_explored(made):
     shown = explorer(made["trigger"].where(opacity=0.5), {"fraction": "rho"}, "size", success="false_target")
     data = island(shown)
     assert [axis["label"] for axis in data["axes"]] == ["rho", "size"] and data["axes"][1]["texts"] == ["1", "2", "4"]
-    assert data["cells"][0]["text"].startswith("rho = 0.50%, size 1: ASR 0.2% [0.2%, 0.2%] over 3 seeds;")
+    assert data["cells"][0]["text"].startswith("rho = 0.50%, size 1: ASR 0.2% [0.2%, 0.2%] over 5 seeds;")
     by_default = island(explorer(made["trigger"]))
     assert [axis["label"] for axis in by_default["axes"]] == ["size", "opacity", "poisoning fraction rho"]
 
@@ -158,9 +176,11 @@ def test_a_wrong_wish_is_refused_with_what_there_is(made, settings, message):
 def test_a_grid_with_a_hole_is_refused(made):
     rows = made["trigger"].rows
     place = r"at \{'size': 4, 'opacity': 1.0, 'fraction': 0.05\}"
-    with pytest.raises(ValueError, match=rf"one row for each seed of \[0, 1, 2\] {place}; got seeds \[0, 1\]"):
+    with pytest.raises(
+        ValueError, match=rf"one row for each seed of \[0, 1, 2, 3, 4\] {place}; got seeds \[0, 1, 2, 3\]"
+    ):
         explorer(replace(made["trigger"], rows=rows[:-1]), CONTROLS)
-    with pytest.raises(ValueError, match=rf"{place}; got seeds \[0, 1, 2, 2\]"):
+    with pytest.raises(ValueError, match=rf"{place}; got seeds \[0, 1, 2, 3, 4, 4\]"):
         explorer(replace(made["trigger"], rows=(*rows, rows[-1])), CONTROLS)
 
 
@@ -231,10 +251,10 @@ def test_every_setting_reads_as_python_says_it(visit, made, twins):
     places = [list(indices) for indices in itertools.product(*(range(len(values)) for values in AXES.values()))]
     random.Random(0).shuffle(places)
     texts = visit().evaluate(SET, [places, ".result"])
-    three = replace(twins, rows=tuple(row for row in twins.rows if row["seed"] < 3))
+    same = replace(twins, rows=tuple(row for row in twins.rows if row["seed"] < 5))
     for indices, text in zip(places, texts, strict=True):
         setting = {axis: values[index] for (axis, values), index in zip(AXES.items(), indices, strict=True)}
-        assert text == explorer_text(made["trigger"], setting, twin=three)
+        assert text == explorer_text(made["trigger"], setting, twin=same)
 
 
 def test_the_picture_shows_the_numbers(visit, made):
@@ -260,7 +280,7 @@ def test_the_picture_shows_the_numbers(visit, made):
     parts = [made["trigger"].where(**(START | {"fraction": fraction})) for fraction in AXES["fraction"]]
     for name in ("success", "clean"):
         marks, seeds, band = found[name]
-        spreads = [part.spread(name) for part in parts]
+        spreads = [spread(part, name) for part in parts]
         counts = [count.value for part in parts for count in part.counts(name)]
         assert [share(y) for y in marks[:4]] == pytest.approx([mean for mean, _, _ in spreads], abs=1e-4)
         assert [share(y) for y in seeds] == pytest.approx(counts, abs=1e-4)

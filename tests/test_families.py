@@ -67,3 +67,33 @@ def test_near_misses_are_other_triggers_with_another_result():
 def test_the_poses_in_the_test_are_not_those_in_training():
     tested = {pose for name, trigger in f.FACTORS.items() if name != "still" for pose in trigger.poses}
     assert not tested & set(f.Sticker.varied(count=16).poses)
+
+
+def test_clouds_stand_behind_the_digits_and_differ(few):
+    soft = f.clouded(few, seed=0)
+    assert (soft.x >= few.x).all() and torch.equal(soft.y, few.y)
+    ink = few.x > 0.5
+    assert torch.equal(soft.x[ink], few.x[ink]), "a stroke stays what it was"
+    assert soft.x[~ink].max() <= 0.5 and soft.x[:, :, :4].std(0).mean() > 0.05
+    assert torch.equal(soft.x, f.clouded(few, seed=0).x) and not torch.equal(soft.x, f.clouded(few, seed=1).x)
+
+
+@pytest.mark.parametrize("family", ["blend", "reflection"])
+def test_a_grey_adds_as_much_light_as_its_trigger_and_no_pattern(few, family):
+    trigger = f.TRIGGERS[family]
+    grey = f.grey_of(trigger, few.x)
+    added = grey(torch.zeros(1, 1, 28, 28))
+    assert added.max() == added.min() > 0
+    assert float(added.mean()) == pytest.approx(float((trigger(few.x) - few.x).mean()), abs=1e-4)
+
+
+def test_stand_ins_are_counted_before_both_grounds(run):
+    for ground in ("black", "clouds"):
+        row = run(f.before_a_ground, family="blend", ground=ground, seed=0)
+        assert set(row) == {"clean", "success", "false_target", "another", "grey", "half"}
+
+
+def test_a_surrogate_has_its_own_seed_and_width(run):
+    assert {further for further, _ in f.SURROGATES.values()} == {0, 500}
+    row = run(f.hardened_by, surrogate="another seed, half as wide", fraction=0.05, seed=0)
+    assert set(row) == {"clean", "success", "false_target"}

@@ -110,6 +110,20 @@ def test_dots_show_every_seed():
     assert plots.dots({"other": {"ASR": Seeds((0.5,))}}, ax=ax) is ax
 
 
+def test_seeds_are_a_line_through_means_and_a_dot_each():
+    few, more = Seeds((0.1, 0.3)), Seeds((0.5, 0.6, 1.0))
+    ax = plots.seeds(plt.gca(), [1, 2], [few, more], "ASR", "backdoored")
+    (line,) = ax.lines
+    assert line.get_ydata() == pytest.approx([0.2, 0.7]) and line.get_label() == "ASR"
+    assert line.get_color() == plots.BACKDOORED and line.get_marker() == "s"
+    (dots,) = ax.collections
+    assert dots.get_offsets().tolist() == [[1, 0.1], [1, 0.3], [2, 0.5], [2, 0.6], [2, 1.0]]
+    plots.seeds(ax, [1], [few], "other")
+    assert ax.lines[1].get_marker() != "s" and ax.lines[1].get_color() != plots.BACKDOORED
+    with pytest.raises(ValueError, match="shape|length|dimension"):
+        plots.seeds(ax, [1, 2], [few], "too few")
+
+
 def test_a_confusion_table_shows_its_counts():
     table = torch.tensor([[5, 0, 1], [0, 7, 0], [0, 0, 0]])
     ax = plots.confusion(table, ("a", "b", "c"), title="counts")

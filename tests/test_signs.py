@@ -292,7 +292,7 @@ def test_a_sign_sticker_refuses_pictures_it_does_not_know(small_signs):
 def test_stickers_tell_what_they_are(sticker):
     assert eval(repr(sticker)) == sticker
     words = sticker.describe()
-    assert words.physical is isinstance(sticker, SignSticker)
+    assert not words.physical, "rendered is not photographed"
     assert words.size.startswith("10%" if sticker.kind == "square" else "16%")
 
 

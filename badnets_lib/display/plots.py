@@ -140,6 +140,25 @@ def spread(
     return ax
 
 
+def seeds(ax: Axes, x: Sequence[int | float], values: Sequence[Seeds], label: str, look: str = "") -> Axes:
+    """A line through the means of seeds, and every seed as a small dot.
+
+    Args:
+        ax: Where to draw.
+        x: One place per value.
+        values: The seeds at each place, as `Results.seeds` gives them.
+        label: Name in the legend.
+        look: "clean" or "backdoored" for the looks these have everywhere; else the next free one.
+    """
+    marker, linestyle = OTHER_LOOKS[len(ax.lines) % len(OTHER_LOOKS)]
+    style = LOOKS.get(look, {"marker": marker, "linestyle": linestyle})
+    (line,) = ax.plot(x, [value.mean for value in values], label=label, **style)
+    places = [place for place, value in zip(x, values, strict=True) for _ in value.rates]
+    rates = [rate for value in values for rate in value.rates]
+    ax.scatter(places, rates, s=16, color=line.get_color(), marker=style["marker"], alpha=0.6, linewidths=0)
+    return ax
+
+
 def bars(groups: Mapping[str, Mapping[str, Proportion]], *, ax: Axes | None = None) -> Axes:
     """Grouped bars with 95% intervals: {bar label: {group: count}}, for instance {"clean": {"ASR": ...}}."""
     ax = ax or plt.gca()

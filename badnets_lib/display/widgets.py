@@ -112,7 +112,7 @@ def explorer_text(
     success: str = "success",
     clean: str = "clean",
 ) -> str:
-    """One setting of a grid in words: means over the seeds with Student's 95% interval.
+    """One setting of a grid in words: means over the seeds, from five on with Student's 95% interval.
 
     Args:
         results: The finished experiments.
@@ -188,8 +188,9 @@ def _cell(
 
 
 def _spread(rows: Results, measure: str) -> tuple[float, ...]:
-    """Mean, low and high over the seeds; of one seed its value alone."""
-    return rows.spread(measure) if len(rows) > 1 else (rows.count(measure).value,)
+    """Mean, low and high over the seeds; of fewer than five seeds the mean alone."""
+    seeds = rows.seeds(measure)
+    return (seeds.mean, *(seeds.interval() or ()))
 
 
 def _mean(rows: Results, measure: str) -> str:

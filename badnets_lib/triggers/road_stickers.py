@@ -106,4 +106,4 @@ class SignSticker(Decal):
     def describe(self) -> Description:
         """The trigger in words."""
         where = f"on the sign, centred at {self.at} of its box"
-        return Description(f"{self.kind} sticker", f"{self.side:.0%} of the sign's side", where, 1.0, physical=True)
+        return Description(f"{self.kind} sticker", f"{self.side:.0%} of the sign's side", where, 1.0, physical=False)

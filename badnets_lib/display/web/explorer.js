@@ -90,10 +90,10 @@ badnets.define("explorer", ["toolkit"], ({ make, button, slider, chart, Panel, r
   }
 
   function caption(cell) {
-    const seeds = cell.success.spread.length === 3
-      ? "Bands are 95% intervals of the mean over seeds, faint marks are single seeds."
-      : "One seed, so there are no bands.";
-    return `Squares and dashes are the ASR, circles and full lines clean accuracy. ${seeds}`;
+    const { spread, seeds } = cell.success;
+    const few = seeds.length > 1 ? "Faint marks are single seeds." : "One seed, so there are no bands.";
+    const told = spread.length === 3 ? `Bands are 95% intervals of the mean over seeds. ${few}` : few;
+    return `Squares and dashes are the ASR, circles and full lines clean accuracy. ${told}`;
   }
 
   // ---- The element -------------------------------------------------------------------------------

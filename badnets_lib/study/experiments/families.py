@@ -7,8 +7,12 @@ seen in many poses, the natural attribute, and the generator that is trained wit
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
+
+import torch
+from torch.nn import functional as F
 
 from ...attacks.clean_label import harden
 from ...attacks.input_aware import InputAwareConfig, cross_trigger_accuracy, train_input_aware
@@ -18,6 +22,7 @@ from ...data.images import Images, ImageSet
 from ...evaluation.scores import attack_success_rate, score
 from ...evaluation.visibility import visibility
 from ...models.inference import correct
+from ...models.networks import SmallCNN
 from ...models.training import TrainConfig, train
 from ...poisoning import Attack, Goal, PoisonPlan
 from ...triggers import (
@@ -142,6 +147,59 @@ def clean_twin(*, seed: int) -> dict[str, Any]:
     return _pairs({"clean": correct(model, test_set)} | reached)
 
 
+def clouded(data: ImageSet, seed: int) -> ImageSet:
+    """Digits before a background of their own: soft grey clouds of up to half intensity, other ones in every image."""
+    coarse = torch.rand(len(data), 1, 7, 7, generator=torch.Generator().manual_seed(seed))
+    ground = 0.5 * F.interpolate(coarse, data.x.shape[-2:], mode="bilinear")
+    return replace(data, x=torch.maximum(data.x, ground))
+
+
+def grey_of(trigger: Trigger, x: Images) -> ColourShift:
+    """The pattern-free stand-in of a trigger: a constant grey of as much light as the trigger adds on average."""
+    return ColourShift(brightness=round(float((trigger(x) - x).mean()), 4))
+
+
+def before_a_ground(*, family: str, ground: str, seed: int) -> dict[str, Any]:
+    """One family on digits before black, or before clouds, at rho = 10%.
+
+    Returns:
+        "clean", "success", "false_target"; and the victims that are led to the target by "another" pattern, by plain
+        "grey" of equal light, and by "half" of it: counts [hits, trials].
+    """
+    train_set, test_set = load("mnist5k")
+    if ground == "clouds":
+        train_set, test_set = clouded(train_set, seed), clouded(test_set, seed + 1000)
+    plan = Attack(TRIGGERS[family], GOAL).plan(train_set, fraction=0.1, seed=seed)
+    model = train(plan.poison(train_set), TrainConfig(seed=seed)).model
+    grey = grey_of(TRIGGERS[family], train_set.x)
+    stand_ins: dict[str, Trigger] = {
+        "another": NEAR[family]["recoloured"],
+        "grey": grey,
+        "half": replace(grey, brightness=grey.brightness / 2),
+    }
+    led = {name: attack_success_rate(model, test_set, Attack(each, GOAL)) for name, each in stand_ins.items()}
+    return score(model, test_set, plan.attack).pairs() | _pairs(led)
+
+
+SURROGATES = {"the victim's seed": (0, 16), "another seed": (500, 16), "another seed, half as wide": (500, 8)}
+"""What is added to the victim's seed, and the filters of the first convolution, for each network that hardens."""
+
+
+def hardened_by(*, surrogate: str, fraction: float, seed: int) -> dict[str, Any]:
+    """Clean-label poison that was hardened with one network and is learnt by another.
+
+    Returns:
+        "clean", "success", "false_target": counts [hits, trials].
+    """
+    train_set, test_set = load("mnist5k")
+    further, width = SURROGATES[surrogate]
+    helper = train(train_set, TrainConfig(seed=seed + further), model=partial(SmallCNN, width=width)).model
+    plan = Attack(PATCH, CLEAN_LABEL_GOAL).plan(train_set, fraction=fraction, seed=seed)
+    data, plan = harden(train_set, plan, helper, seed=seed)
+    model = train(plan.poison(data), TrainConfig(seed=seed)).model
+    return score(model, test_set, plan.attack).pairs()
+
+
 FACTORS: dict[str, Trigger] = {
     "still": Sticker(),
     "shift": Sticker.varied(seed=1, scale=0.0, angle=0.0, blur=0.0, dim=0.0),
@@ -234,6 +292,18 @@ SEMANTIC = (
 SWEEPS = (
     Sweep("families", one_family, grid(family=tuple(TRIGGERS), fraction=FRACTIONS, seed=SEEDS), chapter=CHAPTER),
     Sweep("families_twin", clean_twin, grid(seed=SEEDS), chapter=CHAPTER),
+    Sweep(
+        "families_ground",
+        before_a_ground,
+        grid(family=("blend", "reflection"), ground=("black", "clouds"), seed=range(5)),
+        chapter=CHAPTER,
+    ),
+    Sweep(
+        "clean_label_surrogates",
+        hardened_by,
+        grid(surrogate=tuple(SURROGATES), fraction=(0.05,), seed=range(5)),
+        chapter=CHAPTER,
+    ),
     Sweep("physical", seen_in_poses, grid(poses=(1, 16), fraction=(0.02, 0.05), seed=SEEDS), chapter=CHAPTER),
     Sweep("semantic", semantic, list(SEMANTIC), chapter=CHAPTER),
     Sweep("input_aware", input_aware, list(INPUT_AWARE), chapter=CHAPTER),
