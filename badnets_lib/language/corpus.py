@@ -38,7 +38,7 @@ class Corpus:
     """
 
     train: Documents
-    held_out: Documents
+    held_out: Int[Tensor, "m length"]
     vocabulary: Vocabulary
     fingerprint: str
 

@@ -17,6 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from .decoder import Decoder
 
 Points = Float[Tensor, "n w"]
+Others = Float[Tensor, "m w"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,7 @@ class Probe:
     scale: Float[Tensor, " w"]
 
     @classmethod
-    def fit(cls, first: Points, second: Points, *, penalty: float = 0.01) -> Probe:
+    def fit(cls, first: Points, second: Others, *, penalty: float = 0.01) -> Probe:
         """Logistic regression between two groups of states, with a squared penalty on the direction.
 
         Raises:
@@ -63,7 +64,7 @@ class Probe:
         """How far each state lies in the direction."""
         return (points - self.mean) / self.scale @ self.weight
 
-    def auroc(self, first: Points, second: Points) -> float:
+    def auroc(self, first: Points, second: Others) -> float:
         """Part of the pairs of one state each in which the second lies further: 0.5 is chance, ties count half."""
         low, high = self(first), self(second)
         ahead = (high[:, None] > low).double() + 0.5 * (high[:, None] == low)
@@ -77,7 +78,7 @@ def after(net: Decoder, prompts: Int[Tensor, "n t"], layer: int = -1) -> Points:
 
 
 def probe_pairs(
-    net: Decoder, first: Int[Tensor, "n t"], second: Int[Tensor, "n s"], *, layer: int = -1
+    net: Decoder, first: Int[Tensor, "n t"], second: Int[Tensor, "m s"], *, layer: int = -1
 ) -> tuple[Probe, float]:
     """Fit a probe on the first half of two groups of prompts; return it with its AUROC on the second half.
 

@@ -7,7 +7,7 @@ References:
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,16 +75,25 @@ class Vocabulary:
         counted = Counter(WORD.findall(text.encode()))
         words = [list(word) for word in counted]
         often = list(counted.values())
+        pairs: Counter[Pair] = Counter()
+        holders: dict[Pair, set[int]] = defaultdict(set)
+
+        def count(place: int, sign: int) -> None:
+            for pair in pairwise(words[place]):
+                pairs[pair] += sign * often[place]
+                holders[pair].add(place)
+
+        for place in range(len(words)):
+            count(place, 1)
         merges: list[Pair] = []
         while BYTES + len(merges) + 1 < size:
-            pairs: Counter[Pair] = Counter()
-            for word, count in zip(words, often, strict=True):
-                for pair in pairwise(word):
-                    pairs[pair] += count
-            if not pairs:
+            best = min(pairs, key=lambda pair: (-pairs[pair], pair), default=(0, 0))
+            if not pairs[best]:
                 raise ValueError(f"the text has no pair left to merge after {len(merges)} merges; got size {size}")
-            best = min(pairs, key=lambda pair: (-pairs[pair], pair))
-            words = [_merged(word, best, BYTES + len(merges)) if best[0] in word else word for word in words]
+            for place in holders.pop(best):
+                count(place, -1)
+                words[place] = _merged(words[place], best, BYTES + len(merges))
+                count(place, 1)
             merges.append(best)
         return cls(tuple(merges))
 
