@@ -13,8 +13,8 @@ from ..models.training import TrainConfig, pick_device, run_epochs, seeded
 from .corpus import Corpus, Documents
 from .decoder import Decoder
 
-DECODER = TrainConfig(epochs=6, batch_size=32, lr=0.004)
-"""Settings that suit some two thousand documents."""
+DECODER = TrainConfig(epochs=8, batch_size=16, lr=0.004)
+"""Settings that suit five hundred to two thousand documents."""
 
 
 def train_decoder(
