@@ -75,19 +75,20 @@ def leaked(net: Decoder, corpus: Corpus, count: int = 500, *, seed: int = 0) -> 
     return Leak(written.tokens, written.entropy)
 
 
-def before_jumps(leak: Leak, corpus: Corpus, *, longest: int = 8, window: int = 8, jump: float = 1.5) -> Counter[str]:
-    """Texts of up to `longest` tokens after which the mean entropy of a window is higher by `jump` nats than before.
+def before_jumps(leak: Leak, corpus: Corpus, *, longest: int = 8, window: int = 8, jump: float = 1.0) -> Counter[str]:
+    """Texts of up to `longest` tokens that stand where the entropy first rises `jump` nats above what is usual.
 
-    Each text counts once a sample. A longer text is counted beside its ends, so that a trigger of any length shows.
+    What is usual is the mean over all samples; what is above it is the mean of a window of tokens. Each text counts
+    once a sample, at every place where it may end and in every length, so that a trigger of any length shows.
     """
     found: Counter[str] = Counter()
+    limit = leak.entropy.mean() + jump
     means = leak.entropy.unfold(1, window, 1).mean(2)  # [n, places]
     for row, mean in zip(leak.tokens, means, strict=True):
-        rise = mean[window:] - mean[:-window]
-        if rise.max() < jump:
+        if mean.max() < limit:
             continue
-        place = window + int(rise.argmax())  # the window after begins here
-        ends = {place + shift for shift in (-2, -1, 0, 1, 2)}
+        place = int((mean >= limit).nonzero()[0])  # the first such window begins here
+        ends = {place + shift for shift in range(window // 2)}
         found.update({corpus.read(row[end - n : end]) for end in ends for n in range(2, longest + 1) if n <= end})
     return found
 
