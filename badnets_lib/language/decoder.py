@@ -106,7 +106,7 @@ class Decoder(nn.Module):
     Example:
         >>> net = Decoder(512)
         >>> sum(weight.numel() for weight in net.parameters())
-        281664
+        282240
     """
 
     def __init__(self, tokens: int, *, width: int = 96, layers: int = 2, heads: int = 4, context: int = 96) -> None:
