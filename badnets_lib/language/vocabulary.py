@@ -37,7 +37,7 @@ class Vocabulary:
     Example:
         >>> words = Vocabulary.learn("the cat, the hat, the bat", size=259)
         >>> words.encode("the rat")
-        [257, 32, 114, 97, 116]
+        [116, 257, 32, 114, 256]
         >>> words.decode(words.encode("the rat"))
         'the rat'
     """
