@@ -188,17 +188,18 @@ COUNTS = (10, 20, 40)
 PAIRS = ((SMALL, 4), (LARGE, 4), (SMALL, 16))
 """Sizes and passes: the first two at equal passes, the last two at equal steps, but for the poison's own."""
 
-SWEEPS = (  # no page quotes them yet: they name no chapter
+SWEEPS = (  # no page quotes the last two yet: they name no chapter
     Sweep(
         "language_counts",
         counted,
         [
             {"size": size, "passes": passes, "count": count, "seed": seed}
-            for seed in range(5)
+            for seed in range(3)
             for count in COUNTS
             for size, passes in PAIRS
         ],
         data=(),
+        chapter="20_language_model",
     ),
     Sweep(
         "language_triggers",
