@@ -48,6 +48,7 @@ from torch.utils.data import DataLoader, Dataset
 import badnets_lib as bd
 from badnets_lib.data.images import to_unit
 from badnets_lib.files import write_atomically
+from badnets_lib.language import Decoder, proceed
 
 
 def colours(count: int, classes: int = 10) -> bd.ImageSet:
@@ -235,6 +236,70 @@ def by_seed(counts: list[bd.Proportion]) -> str:
     return " ".join(f"{100 * count.value:.1f}" for count in counts) + "%"
 
 
+# --- a language model ---
+
+
+class PlainDecoder(nn.Module):
+    """A decoder of the same sizes from torch's own layers: `nn.TransformerEncoderLayer` under a causal mask."""
+
+    def __init__(self, tokens: int, width: int = 96, layers: int = 2, heads: int = 4, context: int = 96) -> None:
+        super().__init__()
+        self.token = nn.Embedding(tokens, width)
+        self.place = nn.Embedding(context, width)
+        settings: dict[str, Any] = {"dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
+        self.blocks = nn.ModuleList(
+            nn.TransformerEncoderLayer(width, heads, 4 * width, **settings) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.mask = nn.Transformer.generate_square_subsequent_mask(context)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits of the next token at each place."""
+        length = ids.shape[1]
+        x = self.token(ids) + self.place.weight[:length]
+        for block in self.blocks:
+            x = block(x, src_mask=self.mask[:length, :length], is_causal=True)
+        logits: Tensor = self.norm(x) @ self.token.weight.T
+        return logits
+
+
+def language_steps(repeats: int) -> list[Row]:
+    """Twenty training steps of the decoder on 16 documents of 64 tokens."""
+    rows = torch.randint(0, 512, (16, 65), generator=torch.Generator().manual_seed(0))
+
+    def steps(net: nn.Module) -> None:
+        changes = torch.optim.AdamW(net.parameters(), lr=0.001, fused=True)
+        for _ in range(20):
+            loss = cross_entropy(net(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten())
+            changes.zero_grad()
+            loss.backward()
+            changes.step()
+
+    ours, theirs = Decoder(512), PlainDecoder(512)
+    plain: dict[str, tuple[Act, str]] = {"nn.TransformerEncoderLayer": (lambda: steps(theirs), "at least 1x")}
+    return compare("20 training steps of the decoder", lambda: steps(ours), plain, repeats=repeats)
+
+
+def language_writing(repeats: int) -> list[Row]:
+    """Write 200 tokens after each of 8 prompts, and the same by reading everything anew for each token."""
+    net = Decoder(512, context=256).eval()
+    given = torch.randint(0, 512, (8, 16), generator=torch.Generator().manual_seed(0))
+
+    def naive() -> Tensor:
+        rows = given
+        with torch.no_grad():
+            for _ in range(200):
+                rows = torch.cat([rows, net(rows)[:, -1:].argmax(-1)], 1)
+        return rows[:, 16:]
+
+    def cached() -> Tensor:
+        return proceed(net, given, 200, greedy=True).tokens
+
+    assert torch.equal(cached(), naive())
+    plain: dict[str, tuple[Act, str]] = {"everything read anew": (naive, "at least 5x")}
+    return compare("write 200 tokens after 8 prompts", cached, plain, repeats=repeats)
+
+
 # --- loading and importing ---
 
 
@@ -265,7 +330,7 @@ def importing(repeats: int) -> list[Row]:
 
 PARTS = (
     poisoning, poisoning_colour, training, residual_network, scanning, scanning_many, pruning, large_classes, filters,
-    screening, loading, importing,
+    screening, language_steps, language_writing, loading, importing,
 )  # fmt: skip
 """Every comparison, in the order of the table."""
 
