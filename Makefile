@@ -6,7 +6,25 @@ PORT ?= 8000
 VARIANT ?= 0
 MODELS ?= 20
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+
+# make splits paths at spaces.
+EMPTY :=
+ifneq ($(findstring $(EMPTY) $(EMPTY),$(VENV)),)
+$(error VENV is "$(VENV)"; make cannot use a path with spaces: name another one)
+endif
+
+# An environment keeps the Python that made it: who asks for another one must hear that.
+ifeq ($(origin PYTHON),command line)
+ifneq ($(wildcard $(BIN)/python),)
+VERSION := -c 'import platform; print(platform.python_version())'
+ASKED := $(shell $(PYTHON) $(VERSION) 2>/dev/null)
+THERE := $(shell $(BIN)/python $(VERSION) 2>/dev/null)
+ifneq ($(ASKED),$(THERE))
+$(error $(VENV) was made by Python $(THERE), and $(PYTHON) $(if $(ASKED),is $(ASKED),does not run). \
+Remove $(VENV), or name another one: make PYTHON=$(PYTHON) VENV=.venv-$(or $(ASKED),other) ...)
+endif
+endif
+endif
 
 # One environment, filled in two steps: `make site` needs no torch, the rest does.
 FULL := $(VENV)/full.stamp
@@ -86,13 +104,10 @@ $(BIN)/python:
 		{ echo "The book needs Python 3.11 or newer; $(PYTHON) is not. Say which one to use: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 		{ echo "$(PYTHON) cannot make environments. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) tools/environment.py new $(VENV)
 
 $(VENV)/site.stamp: tools/requirements-site.txt constraints.txt | $(BIN)/python
-	$(PIP) -r tools/requirements-site.txt -c constraints.txt
-	@touch $@
+	@$(BIN)/python tools/environment.py fill $@ $^
 
 $(FULL): requirements.txt tools/requirements-site.txt constraints.txt pyproject.toml | $(BIN)/python
-	$(PIP) -r requirements.txt -c constraints.txt
-	$(PIP) --no-deps -e .
-	@touch $@
+	@$(BIN)/python tools/environment.py fill $@ $^

@@ -41,6 +41,7 @@ from badnets_lib import DamagedFile, ForeignFile, load_model, save_model
 from badnets_lib._progress import track
 from badnets_lib.files import write_atomically
 
+from .apart import spread
 from .specimens import Kind, Recipe, Truth, digest, draw_kinds, stream, train_one
 
 ORIGIN = {"made for": "the capstone of the BadNets book"}
@@ -70,8 +71,6 @@ def make_zoo(
         ValueError: The salt is short, the truth would lie in the public folder, or folder or truth hold something else.
         RuntimeError: A network was not good enough in any of its attempts.
     """
-    from joblib import Parallel, delayed
-
     folder = Path(folder)
     truth = Path(truth)
     recipe = recipe or Recipe()
@@ -84,8 +83,8 @@ def make_zoo(
     _check_folder(folder, recipe, known)
     kinds = dict(zip(recipe.names, draw_kinds(salt, recipe), strict=True))
     known = {name: row for name, row in known.items() if _is_whole(_file(folder, name), row)}
-    tasks = (delayed(_make)(_file(folder, name), salt, recipe, kinds[name]) for name in kinds if name not in known)
-    done = Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
+    calls = ((_file(folder, name), salt, recipe, kinds[name]) for name in kinds if name not in known)
+    done = spread(_make, calls, jobs=jobs)
     for path, row in track(done, "zoo", total=len(kinds) - len(known)):
         known[path.stem] = row
         _keep(truth, mark, known)

@@ -5,7 +5,8 @@
     python tools/build.py record   runs chapters and writes their outputs back into chapters/
     python tools/build.py pages    rewrites the generated pages in chapters/
 
-Only `record` and `pages` write outside _build.
+Only `record` and `pages` write outside _build. A `book` that was stopped goes on where it was: executed chapters
+are kept until the site is whole, and count as long as nothing has changed that could change them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import time
 from html import escape
 from pathlib import Path
 
-from execute import ChapterError, execute_all
+from environment import alone
+from execute import ChapterError, decided_by, execute_all
 from project import CHAPTERS, ROOT, config, contents, notebooks, read_notebook
 from reference import write_reference
 from slides import write_decks
@@ -114,12 +116,15 @@ def build_site(out: Path = ROOT, *, run: bool = False) -> Path:
     start = time.perf_counter()
     source = stage(out)
     chapters = [staged(path, source) for path in notebooks()]
-    times = execute_all(chapters) if run else {}
+    executed = out / "_build" / "executed"
+    times = execute_all(chapters, kept=executed / decided_by(source)) if run else {}
     write_generated(source / "chapters", chapters)
     write_reference(source / "chapters")
     print("rendering the site", flush=True)
     site = render(source, out)
     write_decks(site / "slides", chapters)
+    if run:
+        shutil.rmtree(executed)
     for name, seconds in times.items():
         print(f"{name:30s} {seconds:6.1f} s")
     print(f"The site is in {site} ({time.perf_counter() - start:.0f} s). Look at it with `make serve`.")
@@ -143,14 +148,17 @@ def main() -> None:
     parser.add_argument("chapters", nargs="*", help="for record: how the names of the chapters begin; all by default")
     wanted = parser.parse_args()
     try:
-        if wanted.what == "record":
-            record(wanted.chapters)
-        elif wanted.what == "pages":
-            write_generated(CHAPTERS, notebooks())
-        else:
-            build_site(run=wanted.what == "book")
+        with alone("building"):
+            if wanted.what == "record":
+                record(wanted.chapters)
+            elif wanted.what == "pages":
+                write_generated(CHAPTERS, notebooks())
+            else:
+                build_site(run=wanted.what == "book")
     except ChapterError as error:
         raise SystemExit(f"\nThe build stopped. {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("\nThe build was stopped. `make book` goes on where it was.") from None
     except subprocess.CalledProcessError as error:
         raise SystemExit(f"\nJupyter Book reported warnings or errors above (exit code {error.returncode}).") from None
 
