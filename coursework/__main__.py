@@ -118,8 +118,9 @@ def hunt(folder: Path, out: Path) -> None:
             scored[submission.student] = score_hunt(path, out / "zoo", out / "truth.json")
         except (BadHunt, Unreadable) as error:
             scored[submission.student] = str(error)
-    scored["(baseline)"] = score_hunt(out / "baseline.json", out / "zoo", out / "truth.json")
+    scored[outputs.BASELINE] = score_hunt(out / "baseline.json", out / "zoo", out / "truth.json")
     print(f"{len(scored) - 1} hunts: {outputs.hunts(out / 'scores', scored)}")
+    print(f"to put online, after the deadline: {out / 'scores' / 'leaderboard.html'}")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"build": build, "grade": grade, "zoo": zoo, "hunt": hunt}

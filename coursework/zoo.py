@@ -104,7 +104,7 @@ def read_zoo(folder: Path | str) -> dict[str, Any]:
         raise FileNotFoundError(f"no file {path}")
     try:
         zoo: dict[str, Any] = json.loads(path.read_bytes())
-        if zoo["schema"] != 1 or not isinstance(zoo["zoo"], str) or not isinstance(zoo["models"], dict):
+        if zoo["schema"] != 2 or not isinstance(zoo["zoo"], str) or not isinstance(zoo["models"], dict):
             raise ValueError("it is of another kind")
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedFile(f"{path} is not the list of a zoo: {error}") from error
@@ -200,11 +200,10 @@ def _publish(folder: Path, recipe: Recipe, known: Mapping[str, Truth]) -> dict[s
     for name in recipe.names:
         path, row = _file(folder, name), known[name]
         write_atomically(path, path.read_bytes())
-        models[name] = {"file": path.name, "sha256": row.sha256, "clean": [row.clean.hits, row.clean.trials]}
+        models[name] = {"file": path.name, "sha256": row.sha256}
     zoo = {
-        "schema": 1,
+        "schema": 2,
         "zoo": _identity(recipe, known),
-        "network": "SmallCNN",
         "data": "mnist5k",
         "models": models,
     }
