@@ -35,7 +35,7 @@ export TQDM_DISABLE := 1
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help book site serve record pages test quick lint results results-check lab bench assignments grade zoo hunt clean
+.PHONY: help book site serve record pages test quick lint results results-check lab bench assignments grade zoo hunt attack clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -93,6 +93,9 @@ zoo: $(FULL) ## make the capstone's networks from a secret (SALT="..." MODELS=20
 
 hunt: $(FULL) ## score a folder of hunt.json against that zoo (FROM=folder)
 	$(BIN)/python -m coursework hunt "$(FROM)"
+
+attack: $(FULL) ## play a folder of plan.json against the course's detectors (FROM=folder)
+	$(BIN)/python -m coursework attack "$(FROM)"
 
 clean: ## remove what was built (not the environment, finished cells of sweeps, or marks)
 	@test ! -d _build || find _build -mindepth 1 -maxdepth 1 ! -name sweeps ! -name coursework -exec rm -rf {} +

@@ -16,6 +16,7 @@ from typing import Any
 
 from badnets_lib.files import write_atomically
 
+from .attack_round import Outcome
 from .grading import Mark, Marks
 from .hunt import Score
 from .masters import Master
@@ -287,6 +288,26 @@ def hunts(folder: Path, scored: Mapping[str, Score | str]) -> Path:
         rows.append([_plain(student), *_hunt(score)])
     write_text(folder / "leaderboard.html", leaderboard(scored))
     return write_text(folder / "hunt.csv", _csv(["student", *HUNT], rows))
+
+
+def attacks(folder: Path, played: Mapping[str, Outcome | str]) -> Path:
+    """Write `attack.csv` and `feedback/*.md` for the attack round; return the table's path.
+
+    Args:
+        folder: Where to.
+        played: By student: the outcome, or why there is none.
+    """
+    rows: list[list[Any]] = []
+    for student, outcome in played.items():
+        body = f"Not scored: {_code(outcome)}\n" if isinstance(outcome, str) else outcome.to_markdown()
+        write_text(folder / "feedback" / f"{file_name(student)}.md", f"# The attack round\n\n{body}")
+        if isinstance(outcome, str):
+            rows.append([_plain(student), "", "", "", 0, 10, _plain(outcome)])
+        else:
+            caught = ", ".join(f"{name} {share:.0%}" for name, share in outcome.caught.items())
+            rows.append([_plain(student), outcome.success, outcome.clean, caught, outcome.points, 10, ""])
+    head = ["student", "attack_success", "clean_accuracy", "caught", "points", "of", "problem"]
+    return write_text(folder / "attack.csv", _csv(head, rows))
 
 
 BOARD = """<!doctype html>
