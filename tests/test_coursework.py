@@ -728,12 +728,8 @@ def test_the_leaderboard_shows_chosen_names_and_intervals_and_nothing_else_of_a_
     })  # fmt: skip
     rows = re.findall(r"<tr[^>]*>(<td>.*)</tr>", page)
     cells = [re.findall(r"<td>(.*?)</td>", row) for row in rows]
-    assert [row[1] for row in cells] == [
-        "no name",
-        "the library&#x27;s Neural Cleanse",
-        "&lt;b&gt;Zoë&lt;/b&gt;",
-        "Moth",
-    ]
+    names = [row[1] for row in cells]
+    assert names == ["no name", "the library&#x27;s Neural Cleanse", "&lt;b&gt;Zoë&lt;/b&gt;", "Moth"]
     assert [row[0] for row in cells] == ["1", "2", "3", "3"]
     assert cells[0][2:4] == [f"{score(0.8, '').total:.2f}", "0.900 [0.700, 0.980]"] and "[" in cells[0][5]
     assert not [name for name in ("Ann", "Bob", "Eve", "Ned", "Lee", "<script", "http") if name in page]
