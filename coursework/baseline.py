@@ -3,7 +3,7 @@
     python -m coursework.baseline
 
 makes the practice zoo in `_build/`, scans it, scores the scan and writes `coursework/assignments/6_hunt/baseline.json`.
-Cost: four minutes of processor time, half of them for the zoo; two minutes on two idle cores.
+Cost: minutes of processor time, a good part of them for the zoo.
 """
 
 from __future__ import annotations

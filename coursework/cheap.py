@@ -4,7 +4,7 @@
 
 makes a zoo of its own in `_build/`, measures every statistic below on each network, and writes how well each ranks the
 backdoored above the clean to `coursework/assignments/6_hunt/cheap.json`, with the points of a hunter who has nothing
-else. Cost: four minutes of processor time for 40 networks, most of them for the zoo.
+else. Cost: minutes of processor time, most of them for the zoo.
 """
 
 from __future__ import annotations

@@ -10,16 +10,17 @@ of the salt "practice" is public by intent.
 
 What might give the truth away, and why it does not:
 
-- Files: one size, one architecture, one statement of origin, no index, no seed. At the end all are written anew in the
-  order of their names, so that their times do not tell which network took several attempts.
-- Training: both kinds see as many images for as many steps, and all must reach the same clean accuracy.
+- Files: each architecture has one size and one header, and is drawn alike for both kinds; one statement of origin, no
+  index, no seed, no accuracy. At the end all are written anew in the order of their names, so that their times do not
+  tell which network took several attempts.
+- Training: both kinds see as many images for as many steps, as many of them stamped with triggers of the same families,
+  and all must reach the same clean accuracy. The stamped images of a clean network have labels that were drawn at
+  random, so that weights and accuracies suffer alike. How far that goes, `cheap.py` measures.
 - Training again: each network saw digits of its own, 3,000 of 3,500. Torch's generators start from 32 bits, which can
   be tried out; this draw starts from 256, so nobody can train a clean twin and compare weights.
 - Numbers: from 40% to 60% are backdoored, and how many is drawn, too.
 
-Cost: a zoo of 20 took 85 s on two cores (torch 2.13.0, CPU). In the practice zoo clean accuracy is 971 to 983 of 1,000,
-on average 978.0 of clean networks and 977.2 of backdoored ones, attack success 98.2% to 100%; no network needed a
-second attempt.
+Cost: a network takes three to four seconds of processor time (torch 2.13.0, one thread).
 
 References:
     Gu et al., BadNets, 2017. arXiv:1708.06733.
