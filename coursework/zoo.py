@@ -15,7 +15,7 @@ What might give the truth away, and why it does not:
   tell which network took several attempts.
 - Training: both kinds see as many images for as many steps, as many of them stamped with triggers of the same families,
   and all must reach the same clean accuracy. The stamped images of a clean network have labels that were drawn at
-  random, so that weights and accuracies suffer alike. How far that goes, `cheap.py` measures.
+  random, so that weights and accuracies may suffer alike. How far they do, `cheap.py` measures.
 - Training again: each network saw digits of its own, 3,000 of 3,500. Torch's generators start from 32 bits, which can
   be tried out; this draw starts from 256, so nobody can train a clean twin and compare weights.
 - Numbers: from 40% to 60% are backdoored, and how many is drawn, too.
