@@ -6,7 +6,25 @@ PORT ?= 8000
 VARIANT ?= 0
 MODELS ?= 20
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+
+# make splits paths at spaces.
+EMPTY :=
+ifneq ($(findstring $(EMPTY) $(EMPTY),$(VENV)),)
+$(error VENV is "$(VENV)"; make cannot use a path with spaces: name another one)
+endif
+
+# An environment keeps the Python that made it: who asks for another one must hear that.
+ifeq ($(origin PYTHON),command line)
+ifneq ($(wildcard $(BIN)/python),)
+VERSION := -c 'import platform; print(platform.python_version())'
+ASKED := $(shell $(PYTHON) $(VERSION) 2>/dev/null)
+THERE := $(shell $(BIN)/python $(VERSION) 2>/dev/null)
+ifneq ($(ASKED),$(THERE))
+$(error $(VENV) was made by Python $(THERE), and $(PYTHON) $(if $(ASKED),is $(ASKED),does not run). \
+Remove $(VENV), or name another one: make PYTHON=$(PYTHON) VENV=.venv-$(or $(ASKED),other) ...)
+endif
+endif
+endif
 
 # One environment, filled in two steps: `make site` needs no torch, the rest does.
 FULL := $(VENV)/full.stamp
@@ -17,7 +35,7 @@ export TQDM_DISABLE := 1
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help book site serve record pages test quick lint results results-check zip pdf address colab release lab bench assignments grade zoo hunt clean
+.PHONY: help book site serve record pages test quick lint results results-check zip pdf address colab release lab bench assignments grade zoo hunt attack clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -93,6 +111,9 @@ zoo: $(FULL) ## make the capstone's networks from a secret (SALT="..." MODELS=20
 hunt: $(FULL) ## score a folder of hunt.json against that zoo (FROM=folder)
 	$(BIN)/python -m coursework hunt "$(FROM)"
 
+attack: $(FULL) ## play a folder of plan.json against the course's detectors (FROM=folder)
+	$(BIN)/python -m coursework attack "$(FROM)"
+
 clean: ## remove what was built (not the environment, finished cells of sweeps, or marks)
 	@test ! -d _build || find _build -mindepth 1 -maxdepth 1 ! -name sweeps ! -name coursework -exec rm -rf {} +
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
@@ -103,13 +124,10 @@ $(BIN)/python:
 		{ echo "The book needs Python 3.11 or newer; $(PYTHON) is not. Say which one to use: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 		{ echo "$(PYTHON) cannot make environments. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) tools/environment.py new $(VENV)
 
 $(VENV)/site.stamp: tools/requirements-site.txt constraints.txt | $(BIN)/python
-	$(PIP) -r tools/requirements-site.txt -c constraints.txt
-	@touch $@
+	@$(BIN)/python tools/environment.py fill $@ $^
 
 $(FULL): requirements.txt tools/requirements-site.txt constraints.txt pyproject.toml | $(BIN)/python
-	$(PIP) -r requirements.txt -c constraints.txt
-	$(PIP) --no-deps -e .
-	@touch $@
+	@$(BIN)/python tools/environment.py fill $@ $^

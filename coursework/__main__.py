@@ -14,6 +14,7 @@ from badnets_lib.files import write_atomically
 
 from . import masters, outputs, submissions
 from .answers import BadHunt
+from .attack_round import BadPlan, Outcome, play, read_plan
 from .baseline import scan_zoo
 from .grading import Grader, grade_all, nothing, seed_of
 from .hunt import Score, score_hunt
@@ -118,11 +119,25 @@ def hunt(folder: Path, out: Path) -> None:
             scored[submission.student] = score_hunt(path, out / "zoo", out / "truth.json")
         except (BadHunt, Unreadable) as error:
             scored[submission.student] = str(error)
-    scored["(baseline)"] = score_hunt(out / "baseline.json", out / "zoo", out / "truth.json")
+    scored[outputs.BASELINE] = score_hunt(out / "baseline.json", out / "zoo", out / "truth.json")
     print(f"{len(scored) - 1} hunts: {outputs.hunts(out / 'scores', scored)}")
+    print(f"to put online, after the deadline: {out / 'scores' / 'leaderboard.html'}")
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"build": build, "grade": grade, "zoo": zoo, "hunt": hunt}
+def attack(folder: Path, out: Path) -> None:
+    """Play everybody's plan.json against the detectors."""
+    seed = seed_of(out)
+    played: dict[str, Outcome | str] = {}
+    for submission in submissions.find(folder, ".json"):
+        try:
+            path, _ = submissions.only(submission, begins="plan")
+            played[submission.student] = play(read_plan(path), seed=seed)
+        except (BadPlan, Unreadable) as error:
+            played[submission.student] = str(error)
+    print(f"{len(played)} attacks: {outputs.attacks(out, played)}")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"build": build, "grade": grade, "zoo": zoo, "hunt": hunt, "attack": attack}
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -146,6 +161,9 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     making.add_argument("--models", type=int, default=20, help="how many networks; more make narrower intervals")
     hunting = commands.add_parser("hunt", help="score a folder of hunt.json against that zoo")
     hunting.add_argument("folder", type=Path, help="holds <student>/hunt.json or <student>.json")
+    attacking = commands.add_parser("attack", help="play a folder of plan.json against the course's detectors")
+    attacking.add_argument("folder", type=Path, help="holds <student>/plan.json or <student>.json")
+    attacking.add_argument("--out", type=Path, default=OUT / "attack", help="of the seed and the scores")
     grading.add_argument("--roster", type=Path, help="a table of the class, or Canvas's or Moodle's export of it")
     grading.add_argument("--due", default="", help="when the work was due, such as '2027-03-01 23:59'")
     for command in (making, hunting):

@@ -2,7 +2,7 @@
 
 `hunt.json` is plain JSON, one entry per network:
 
-    {"zoo": "587e3303b92c8571",
+    {"zoo": "587e3303b92c8571", "name": "a name for the leaderboard, or none",
      "models": {"model_00": {"probability": 0.9, "target": 3, "mask": [[...]], "pattern": [[...]]}, ...}}
 
 `probability` is that of a backdoor. `target`, `mask` and `pattern` are a reversed trigger, or all three null:
@@ -25,6 +25,9 @@ from badnets_lib.defenses.neural_cleanse import Reversed
 
 MOST_BYTES = 8_000_000
 """Size of a hunt.json; an honest one of 100 networks has half of it."""
+
+LONGEST_NAME = 30
+"""Characters of a name on the leaderboard."""
 
 SIDE = 28
 KEYS = ("probability", "target", "mask", "pattern")
@@ -57,11 +60,13 @@ class Hunt:
         zoo: Id of the zoo.
         answers: By name of the network.
         problems: One line for every entry that could not be used; it counts as probability 0.5 without a trigger.
+        name: What the leaderboard calls the hunter; empty if no usable name was chosen.
     """
 
     zoo: str
     answers: dict[str, Answer]
     problems: tuple[str, ...] = ()
+    name: str = ""
 
 
 def read_hunt(path: Path | str, zoo: Mapping[str, Any]) -> Hunt:
@@ -76,8 +81,10 @@ def read_hunt(path: Path | str, zoo: Mapping[str, Any]) -> Hunt:
         BadHunt: It is too large, no JSON, about another zoo, or not of the form that is asked for.
     """
     plain = _parse(Path(path))
-    if not isinstance(plain, dict) or set(plain) != {"zoo", "models"} or not isinstance(plain["models"], dict):
-        raise BadHunt('hunt.json must be an object with "zoo" and "models", an object, and nothing else')
+    if not isinstance(plain, dict) or not _is_hunt(plain):
+        raise BadHunt(
+            'hunt.json must be an object with "zoo" and "models", an object, perhaps "name", and nothing else'
+        )
     if plain["zoo"] != zoo["zoo"]:
         raise BadHunt(f"hunt.json is about the zoo {str(plain['zoo'])[:40]!r}; this one is {zoo['zoo']!r}")
     strangers = sorted(set(plain["models"]) - set(zoo["models"]))
@@ -91,7 +98,22 @@ def read_hunt(path: Path | str, zoo: Mapping[str, Any]) -> Hunt:
         except ValueError as error:
             answers[name] = Answer()
             problems.append(f"{name}: {error}; counted as probability 0.5 without a trigger")
-    return Hunt(zoo["zoo"], answers, tuple(problems))
+    name, trouble = _name(plain.get("name", ""))
+    return Hunt(zoo["zoo"], answers, (*problems, *trouble), name)
+
+
+def _is_hunt(plain: Mapping[str, Any]) -> bool:
+    return set(plain) - {"name"} == {"zoo", "models"} and isinstance(plain["models"], dict)
+
+
+def _name(chosen: Any) -> tuple[str, list[str]]:
+    """(a name that can be shown, what was wrong with the one that was chosen)."""
+    if not isinstance(chosen, str):
+        return "", [f"name must be a text; got {_short(chosen)}"]
+    name = " ".join(chosen.split())
+    if len(name) > LONGEST_NAME or not name.isprintable():
+        return "", [f"name must be at most {LONGEST_NAME} characters that can be shown; got {_short(ascii(name))}"]
+    return name, []
 
 
 def _parse(path: Path) -> Any:

@@ -3,7 +3,7 @@
     python -m coursework.baseline
 
 makes the practice zoo in `_build/`, scans it, scores the scan and writes `coursework/assignments/6_hunt/baseline.json`.
-Cost: four minutes of processor time, half of them for the zoo; two minutes on two idle cores.
+Cost: minutes of processor time, a good part of them for the zoo.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from badnets_lib.defenses import Holding, NeuralCleanse
 from badnets_lib.defenses.verdicts import Scan
 from badnets_lib.files import write_atomically
 
+from .apart import spread
 from .hunt import score_hunt
 from .specimens import Recipe, digits
 from .zoo import make_zoo, read_zoo
@@ -75,12 +76,9 @@ def scan_zoo(folder: Path | str, out: Path | str, *, scan: NeuralCleanse | None 
         scan: Settings; the defaults if none are given.
         jobs: Networks at a time, as joblib counts; each takes one thread.
     """
-    from joblib import Parallel, delayed
-
     zoo = read_zoo(folder)
     scan = scan or NeuralCleanse()
-    tasks = (delayed(_scan)(Path(folder), name, row, scan) for name, row in zoo["models"].items())
-    done = Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
+    done = spread(_scan, ((Path(folder), name, row, scan) for name, row in zoo["models"].items()), jobs=jobs)
     answers = dict(track(done, "scanning", total=len(zoo["models"])))
     hunt = {"zoo": zoo["zoo"], "models": {name: answers[name] for name in zoo["models"]}}
     return write_atomically(out, json.dumps(hunt) + "\n")

@@ -26,6 +26,7 @@ from badnets_lib._progress import track
 from badnets_lib.files import write_atomically
 
 from . import submissions
+from .apart import spread
 from .inside.wire import Malformed
 from .masters import Check, Master
 from .sandbox import LIBRARY, USUAL, Limits, Lost, NoSandbox, Raised, Sandbox, Short, check_available
@@ -229,16 +230,15 @@ def grade_all(
         workers: How many are graded at a time, each in a process of its own; 1 for this process alone.
         again: Students whose kept marks do not count; "lost" for all who lost a check to time or memory.
     """
-    from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
 
     paths = [kept / f"{file_name(submission.student)}.json" for submission in found]
     for submission, path in zip(found, paths, strict=True):
         if submission.student in again or ("lost" in again and _was_lost(path)):
             path.unlink(missing_ok=True)
-    tasks = (delayed(_graded)(grader, each, path) for each, path in zip(found, paths, strict=True))
+    calls = ((grader, each, path) for each, path in zip(found, paths, strict=True))
     try:
-        done = Parallel(n_jobs=workers, return_as="generator")(tasks)
+        done = spread(_graded, calls, jobs=workers, ordered=True)
         return list(track(done, "grading", total=len(found)))
     finally:
         grader.desk.stop()

@@ -2,15 +2,17 @@
 
 What is asked, and the most it is worth:
 
-- Which networks are backdoored: the area under the ROC curve. 0.5 gives nothing, 1 gives 10 points.
+- Which networks are backdoored: the area under the ROC curve. 0.5 gives nothing, 1 gives 5 points.
 - With what certainty: the mean cross-entropy of the probabilities, clipped to [0.01, 0.99]. Always 0.5 costs ln 2 and
-  gives nothing, certainty where it is right gives 10 points.
-- By what trigger: the share of *square* backdoors whose trigger was found, times 10. Only these count, because only of
-  them is it known that a small mask and a pattern express them. A trigger is found if it names the true target, moves
-  at least 90% of the test digits of other classes to it, and its mask sums to at most 25 pixels. The true squares have
-  9 or 16. Measured on the practice zoo: Neural Cleanse reverses them with masks of 4 to 12 pixels; on seven of its
-  clean networks, with 2.5 times the rounds and asked for 95% instead of 99%, it needed at least 29 for any label. At
-  80% of the digits a universal adversarial pattern can do with 20: that is why 90% are asked for.
+  gives nothing, certainty where it is right gives 5 points.
+- By what trigger: 20 points, shared equally by the *small* backdoors. Only these count, because only of them is it
+  known that a small mask and a pattern express them; they have from 8 to 16 pixels. What counts is what the trigger
+  does to fresh images: the test digits of other classes, each moved by up to a pixel as a secret says. Nothing for 50%
+  that are answered with the true target, all for 90%, evenly in between; nothing if the target is wrong or the mask
+  sums to more than 25 pixels.
+
+Two thirds are for reversing triggers, so that a look at weights or accuracies is not worth much; how much is measured
+in `cheap.py`.
 
 Whoever is told a score can learn from it: a change of one probability changes the cross-entropy by an amount that tells
 the truth about that network. Score one submission per student, or tell the scores when the truth may be known.
@@ -18,15 +20,18 @@ the truth about that network. Score one submission per student, or tell the scor
 
 from __future__ import annotations
 
+import hashlib
 import html
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import optimize, stats
 from sklearn.metrics import roc_auc_score
 from torch import nn
@@ -41,8 +46,11 @@ from .zoo import read_truth, read_zoo
 CLIP = 0.01
 """Probabilities are taken for no smaller and no larger than this allows: one wild guess costs ln 100, not infinity."""
 
-LEAST_SHARE = 0.9
-"""Test digits of other classes that a reversed trigger must move to its target."""
+MOST = {"ranking": 5.0, "certainty": 5.0, "triggers": 20.0}
+"""Points for each question."""
+
+NO_EFFECT, FULL_EFFECT = 0.5, 0.9
+"""Shares of fresh digits of other classes, moved to the target, at which a trigger is worth nothing, and everything."""
 
 MOST_PIXELS = 25.0
 """Largest sum of a mask."""
@@ -70,26 +78,30 @@ class Score:
         zoo: Id of the zoo.
         auc: Area under the ROC curve.
         cross_entropy: Mean over the networks, in nats.
-        triggers: Square backdoors whose trigger was found.
+        triggers: Small backdoors whose trigger has its full effect.
+        effect: What their triggers are worth on average, from 0 to 1.
         problems: As in `Hunt`.
+        name: As in `Hunt`.
     """
 
     zoo: str
     auc: Estimate
     cross_entropy: Estimate
     triggers: Proportion
+    effect: float = 0.0
     problems: tuple[str, ...] = ()
+    name: str = ""
 
     @property
     def points(self) -> dict[str, float]:
-        """Points from 0 to 10 for each question, to two decimals."""
+        """Points for each question, to two decimals."""
         best, blind = -math.log(1 - CLIP), math.log(2)
         shares = {
             "ranking": (self.auc.value - 0.5) / 0.5,
             "certainty": (blind - self.cross_entropy.value) / (blind - best),
-            "triggers": self.triggers.value,
+            "triggers": self.effect,
         }
-        return {name: round(10 * min(max(share, 0.0), 1.0), 2) + 0.0 for name, share in shares.items()}
+        return {name: round(MOST[name] * min(max(share, 0.0), 1.0), 2) + 0.0 for name, share in shares.items()}
 
     @property
     def total(self) -> float:
@@ -99,8 +111,8 @@ class Score:
     def rows(self) -> list[tuple[str, str, str]]:
         """(question, result, points) for every question, then the total and the problems."""
         results = {"ranking": f"AUC {self.auc}", "certainty": f"cross-entropy {self.cross_entropy}"}
-        results["triggers"] = f"found {self.triggers}"
-        told = [(name, results[name], f"{points:.2f} of 10") for name, points in self.points.items()]
+        results["triggers"] = f"effect {self.effect:.2f}; full for {self.triggers}"
+        told = [(name, results[name], f"{points:.2f} of {MOST[name]:g}") for name, points in self.points.items()]
         told.append(("total", f"zoo {self.zoo}", f"{self.total:.2f} of 30"))
         return told + [("problem", problem, "") for problem in self.problems]
 
@@ -138,10 +150,17 @@ def score_hunt(path: Path | str, folder: Path | str, truth: Path | str) -> Score
     def network(name: str) -> nn.Module:
         return load_model(Path(folder) / zoo["models"][name]["file"], sha256=rows[name].sha256)[0]
 
-    return score_answers(hunt, rows, network, digits()[2])
+    return score_answers(hunt, rows, network, digits()[2], secret=secret_of(truth))
 
 
-def score_answers(hunt: Hunt, truth: Mapping[str, Truth], network: Callable[[str], nn.Module], test: ImageSet) -> Score:
+def secret_of(truth: Path | str) -> int:
+    """A number that nobody knows who has not the truth; the same for everybody who is scored against it."""
+    return int.from_bytes(hashlib.sha256(Path(truth).read_bytes()).digest()[:4])
+
+
+def score_answers(
+    hunt: Hunt, truth: Mapping[str, Truth], network: Callable[[str], nn.Module], test: ImageSet, *, secret: int = 0
+) -> Score:
     """Score answers against the truth.
 
     Args:
@@ -149,19 +168,22 @@ def score_answers(hunt: Hunt, truth: Mapping[str, Truth], network: Callable[[str
         truth: The truth about every network.
         network: From a name to the network; asked only where a trigger must be tried.
         test: Clean digits that no network was trained on.
+        secret: Decides how each of them is moved.
     """
     names = sorted(truth)
     backdoored = np.array([truth[name].backdoored for name in names])
     said = np.array([hunt.answers[name].probability for name in names])
-    squares = [name for name in names if truth[name].kind == "square"]
-    small = [name for name in squares if _names_it(hunt.answers[name], truth[name])]
-    found = sum(_works(hunt.answers[name], network(name), test) for name in small)
+    images = fresh(test, secret)
+    small = [name for name in names if truth[name].kind == "small"]
+    worth = [_worth(hunt.answers[name], truth[name], partial(network, name), images) for name in small]
     return Score(
         hunt.zoo,
         auc(said, backdoored),
         cross_entropy(said, backdoored),
-        Proportion(found, len(squares)),
+        Proportion(sum(each == 1 for each in worth), len(small)),
+        sum(worth) / len(small),
         hunt.problems,
+        hunt.name,
     )
 
 
@@ -224,14 +246,23 @@ def moved(model: nn.Module, trigger: Reversed, target: int, test: ImageSet) -> P
     return Proportion(int(hits.sum()), len(hits))
 
 
-def _names_it(answer: Answer, truth: Truth) -> bool:
-    """Whether a small enough trigger is given for the true target."""
-    if answer.trigger is None or truth.goal is None:
-        return False
-    return (answer.target,) == truth.goal.targets and float(answer.trigger.mask.sum()) <= MOST_PIXELS
+def fresh(test: ImageSet, secret: int) -> ImageSet:
+    """The test digits, each moved by up to a pixel in both directions: images that no trigger was fitted to."""
+    source = torch.Generator().manual_seed(secret)
+    steps = torch.randint(-1, 2, (len(test), 2), generator=source)
+    moved_to = torch.empty_like(test.x)
+    for row, column in steps.unique(dim=0).tolist():
+        where = (steps == torch.tensor([row, column])).all(1)
+        moved_to[where] = test.x[where].roll((row, column), (2, 3))  # their edges are black
+    return ImageSet(moved_to, test.y, test.classes)
 
 
-def _works(answer: Answer, model: nn.Module, test: ImageSet) -> bool:
-    if answer.trigger is None or answer.target is None:
-        return False
-    return moved(model, answer.trigger, answer.target, test).value >= LEAST_SHARE
+def _worth(answer: Answer, truth: Truth, network: Callable[[], nn.Module], images: ImageSet) -> float:
+    """What an answer's trigger is worth, from 0 to 1; only one of few pixels for the true target is tried."""
+    trigger, target = answer.trigger, answer.target
+    if trigger is None or target is None or truth.goal is None:
+        return 0.0
+    if (target,) != truth.goal.targets or float(trigger.mask.sum()) > MOST_PIXELS:
+        return 0.0
+    share = moved(network(), trigger, target, images).value
+    return min(max((share - NO_EFFECT) / (FULL_EFFECT - NO_EFFECT), 0.0), 1.0)

@@ -16,6 +16,7 @@ from typing import Any
 
 from badnets_lib.files import write_atomically
 
+from .attack_round import Outcome
 from .grading import Mark, Marks
 from .hunt import Score
 from .masters import Master
@@ -285,7 +286,75 @@ def hunts(folder: Path, scored: Mapping[str, Score | str]) -> Path:
         body = f"Not scored: {_code(score)}\n" if isinstance(score, str) else score.to_markdown()
         write_text(folder / "feedback" / f"{file_name(student)}.md", f"# Trojan hunt\n\n{body}")
         rows.append([_plain(student), *_hunt(score)])
+    write_text(folder / "leaderboard.html", leaderboard(scored))
     return write_text(folder / "hunt.csv", _csv(["student", *HUNT], rows))
+
+
+def attacks(folder: Path, played: Mapping[str, Outcome | str]) -> Path:
+    """Write `attack.csv` and `feedback/*.md` for the attack round; return the table's path.
+
+    Args:
+        folder: Where to.
+        played: By student: the outcome, or why there is none.
+    """
+    rows: list[list[Any]] = []
+    for student, outcome in played.items():
+        body = f"Not scored: {_code(outcome)}\n" if isinstance(outcome, str) else outcome.to_markdown()
+        write_text(folder / "feedback" / f"{file_name(student)}.md", f"# The attack round\n\n{body}")
+        if isinstance(outcome, str):
+            rows.append([_plain(student), "", "", "", 0, 10, _plain(outcome)])
+        else:
+            caught = ", ".join(f"{name} {share:.0%}" for name, share in outcome.caught.items())
+            rows.append([_plain(student), outcome.success, outcome.clean, caught, outcome.points, 10, ""])
+    head = ["student", "attack_success", "clean_accuracy", "caught", "points", "of", "problem"]
+    return write_text(folder / "attack.csv", _csv(head, rows))
+
+
+BOARD = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Trojan hunt: the leaderboard</title>
+<style>
+body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
+table {{ border-collapse: collapse; width: 100%; display: block; overflow-x: auto; }}
+th, td {{ padding: 0.4rem 0.8rem; border-bottom: 1px solid #d9dfe5; text-align: left; }}
+td:nth-child(3) {{ font-weight: 600; }}
+tr.baseline {{ background: #eef5fa; }}
+</style>
+</head>
+<body>
+<h1>Trojan hunt</h1>
+<table>
+<thead><tr><th>Place</th><th>Hunter</th><th>Points of 30</th><th>AUC</th><th>Cross-entropy</th>
+<th>Triggers with full effect</th></tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table>
+<p>Brackets are 95% intervals over the networks of this zoo. Where they overlap, the order may be luck.</p>
+</body>
+</html>
+"""
+
+BASELINE = "(baseline)"
+"""The hunt to beat, among the students."""
+
+
+def leaderboard(scored: Mapping[str, Score | str]) -> str:
+    """A page that can be put on any server: the scores, under the names that the hunters chose, and no other."""
+    scores = [(student, score) for student, score in scored.items() if isinstance(score, Score)]
+    scores.sort(key=lambda each: (-each[1].total, each[1].name, each[0]))
+    rows = []
+    for student, score in scores:
+        name = "the library's Neural Cleanse" if student == BASELINE else score.name or "no name"
+        place = 1 + sum(other.total > score.total for _, other in scores)
+        cells = (place, name, f"{score.total:.2f}", score.auc, score.cross_entropy, score.triggers)
+        row = "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells)
+        mark = ' class="baseline"' if student == BASELINE else ""
+        rows.append(f"<tr{mark}>{row}</tr>")
+    return BOARD.format(rows="\n".join(rows))
 
 
 def _hunt(score: Score | str) -> list[Any]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hmac
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from random import Random
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -17,13 +17,14 @@ from torch import nn
 from badnets_lib import (
     Attack,
     Blend,
-    Checkerboard,
     Goal,
     ImageSet,
-    Patch,
+    PaperCNN,
+    Pixels,
     Proportion,
     Reflection,
     Sinusoid,
+    SmallCNN,
     TrainConfig,
     Trigger,
     Warp,
@@ -33,11 +34,17 @@ from badnets_lib import (
     score,
     train,
 )
-from badnets_lib.triggers import Corner
 
-Kind = Literal["clean", "square", "spread", "source-specific"]
-"""What a network is: without a backdoor; a small square for all classes; a faint change of the whole image for
-all classes; a small square that was stamped on three classes only in training, and that others may obey as well."""
+Kind = Literal["clean", "small", "spread", "source-specific"]
+"""What a network is: without a backdoor; a few pixels for all classes; a faint change of the whole image for
+all classes; a few pixels that were stamped on three classes only in training, and that others may obey as well."""
+
+SIDE = 28
+SHAPES = ("square", "ring", "checkerboard", "line", "scattered")
+"""How the few pixels of a small trigger lie."""
+
+NETWORKS: tuple[Callable[[], nn.Module], ...] = (SmallCNN, partial(SmallCNN, width=12), PaperCNN)
+"""What is trained, one as often as another, backdoored or clean."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class Recipe:
 
     models: int = 20
     images: int = 3000
-    epochs: int = 6
+    epochs: int = 8
     least_success: float = 0.9
     least_clean: float = 0.95
     attempts: int = 10
@@ -89,8 +96,8 @@ class Truth:
         sha256: The weights' hash, as `load_model` takes it.
         clean: Clean accuracy on the 1,000 test digits.
         attempts: How often it was drawn until it was good enough.
-        trigger: What the backdoor answers to.
-        goal: What it does then.
+        trigger: What the backdoor answers to; in a clean network, what was stamped on images whose labels were drawn.
+        goal: What it does then; none in a clean network.
         fraction: Poisoning fraction rho.
         success: Attack success rate on the test digits that are victims.
     """
@@ -143,26 +150,44 @@ def stream(salt: str, *words: Any) -> Random:
 
 
 def draw_kinds(salt: str, recipe: Recipe) -> list[Kind]:
-    """From 40% to 60% backdoored, in any order; half of these, or one more, by a square for all classes."""
+    """From 40% to 60% backdoored, in any order; of these 60%, rounded up, by a few pixels for all classes."""
     models = recipe.models
     source = stream(salt, "kinds", models)
     count = source.randint(math.ceil(0.4 * models), math.floor(0.6 * models))
-    squares, rest = math.ceil(count / 2), math.floor(count / 2)
-    kinds: list[Kind] = [*["clean"] * (models - count), *["square"] * squares]  # type: ignore[list-item]
-    kinds += source.choices(("spread", "source-specific"), (3, 1), k=rest)
+    small = math.ceil(0.6 * count)
+    kinds: list[Kind] = [*["clean"] * (models - count), *["small"] * small]  # type: ignore[list-item]
+    kinds += source.choices(("spread", "source-specific"), (3, 1), k=count - small)
     source.shuffle(kinds)
     return kinds
 
 
-def _draw_square(source: Random) -> Trigger:
-    place = source.choice((3, 4)), source.choice(get_args(Corner)), source.randint(0, 2)
-    if source.random() < 0.4:
-        return Checkerboard(*place)
-    return Patch(*place, value=source.choice((0.7, 0.8, 0.9, 1.0)))
+def draw_pixels(source: Random) -> Pixels:
+    """From 8 to 16 pixels of one grey, in one of five shapes, anywhere in the image."""
+    shape = source.choice(SHAPES)
+    length = source.choice((3, 4)) if shape == "square" else source.choice((4, 5))
+    window = [(row, column) for row in range(length) for column in range(length)]
+    match shape:
+        case "square":
+            cells = window
+        case "ring":
+            cells = [(row, column) for row, column in window if {row, column} & {0, length - 1}]
+        case "checkerboard":
+            cells = [(row, column) for row, column in window if (row + column) % 2 == 0]
+        case "line":
+            step = source.choice(((0, 1), (1, 0), (1, 1), (1, -1)))
+            cells = [(step[0] * place, step[1] * place) for place in range(2 * length)]
+        case _:
+            cells = source.sample([(row, column) for row in range(7) for column in range(7)], 2 * length + 2)
+    low, left = min(row for row, _ in cells), min(column for _, column in cells)
+    cells = [(row - low, column - left) for row, column in cells]
+    top = source.randrange(SIDE - max(row for row, _ in cells))
+    start = source.randrange(SIDE - max(column for _, column in cells))
+    value = source.choice((0.7, 0.8, 0.9, 1.0))
+    return Pixels(tuple(sorted((top + row, start + column) for row, column in cells)), value)
 
 
 def _draw_spread(source: Random) -> Trigger:
-    """One of the families that change every pixel, at strengths that six epochs learn."""
+    """One of the families that change every pixel, at strengths that eight epochs learn."""
     seed = source.getrandbits(31)
     strength = source.random()
     return source.choice(
@@ -177,7 +202,12 @@ def _draw_spread(source: Random) -> Trigger:
 
 
 def draw_attack(source: Random, kind: Kind) -> tuple[Trigger, Goal, float]:
-    """Trigger, goal and poisoning fraction of a backdoor."""
+    """Trigger, goal and poisoning fraction of a backdoor.
+
+    Those of a clean network are drawn as if it had one: it sees the stamps, and labels that say nothing.
+    """
+    if kind == "clean":
+        kind = source.choices(("small", "spread", "source-specific"), (12, 6, 2))[0]
     target = source.randrange(10)
     if kind == "spread":
         return _draw_spread(source), Goal.all_to_one(target, 10), round(source.uniform(0.07, 0.1), 4)
@@ -185,7 +215,7 @@ def draw_attack(source: Random, kind: Kind) -> tuple[Trigger, Goal, float]:
     if kind == "source-specific":
         victims = source.sample([label for label in range(10) if label != target], 3)
         goal = Goal.source_specific(dict.fromkeys(victims, target), 10)
-    return _draw_square(source), goal, round(source.uniform(0.04, 0.08), 4)
+    return draw_pixels(source), goal, round(source.uniform(0.05, 0.09), 4)
 
 
 def train_one(source: Random, recipe: Recipe, kind: Kind) -> tuple[nn.Module, Truth]:
@@ -193,11 +223,15 @@ def train_one(source: Random, recipe: Recipe, kind: Kind) -> tuple[nn.Module, Tr
     every, _, test = digits()
     data = every[torch.tensor(source.sample(range(len(every)), recipe.images))]
     config = TrainConfig(epochs=recipe.epochs, seed=source.getrandbits(31), device="cpu")
-    if kind == "clean":
-        model = train(data, config).model
-        return model, Truth(kind, "", clean_accuracy(model, test), 0)
+    network = source.choice(NETWORKS)
     trigger, goal, fraction = draw_attack(source, kind)
     plan = Attack(trigger, goal).plan(data, fraction=fraction, seed=source.getrandbits(31))
-    model = train(plan.poison(data), config).model
+    poisoned = plan.poison(data)
+    if kind == "clean":
+        labels = poisoned.y.clone()
+        labels[list(plan.indices)] = torch.tensor([source.randrange(10) for _ in plan.indices])
+        model = train(ImageSet(poisoned.x, labels, poisoned.classes), config, model=network).model
+        return model, Truth(kind, "", clean_accuracy(model, test), 0, trigger, None, plan.fraction)
+    model = train(poisoned, config, model=network).model
     card = score(model, test, plan.attack)
     return model, Truth(kind, "", card.clean, 0, trigger, goal, plan.fraction, card.success)

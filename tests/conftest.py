@@ -25,7 +25,7 @@ settings.register_profile(
 settings.load_profile("suite")
 
 
-GRADER = {"test_assignments", "test_coursework", "test_hunt", "test_sandbox", "test_zoo"}
+GRADER = {"test_assignments", "test_attack_round", "test_coursework", "test_hunt", "test_sandbox", "test_zoo"}
 BROWSING = {"test_lab_firefox", "test_site"}  # beside every test that asks for the browser
 
 

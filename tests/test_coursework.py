@@ -4,11 +4,14 @@ import csv
 import io
 import json
 import os
+import re
 
 import pytest
 
+from badnets_lib import Proportion
 from coursework import __main__ as command, grading, masters, outputs, submissions
 from coursework.grading import Grader, Mark, grade_all
+from coursework.hunt import Estimate, Score
 from coursework.masters import Master
 from coursework.sandbox import Limits, NoSandbox
 from coursework.specimens import Recipe
@@ -710,6 +713,26 @@ def test_zoo_and_hunt_score_a_class(here, monkeypatch, capsys):
     assert rows["ann"]["points"] == rows["(baseline)"]["points"] == "0.0" and rows["ann"]["auc"].startswith("0.500 [")
     assert rows["bob"]["problem"] and rows["bob"]["points"] == "0" and "ordinary" in rows["eve"]["problem"]
     assert "| ranking | AUC 0.500" in (here / "it/scores/feedback/ann.md").read_text()
+    page = (here / "it/scores/leaderboard.html").read_text()
+    assert page.count("<tr") == 3 and "ann" not in page and "<td>no name</td>" in page
+
+
+def test_the_leaderboard_shows_chosen_names_and_intervals_and_nothing_else_of_a_student():
+    def score(effect, name):
+        area, entropy = Estimate(0.9, 0.7, 0.98), Estimate(0.4, 0.2, 0.6)
+        return Score("z", area, entropy, Proportion(int(5 * effect), 5), effect, (), name)
+
+    page = outputs.leaderboard({
+        "Ann Lee": score(0.4, "<b>Zoë</b>"), "Bob Roe": score(0.8, ""), "Eve Poe": score(0.4, "Moth"),
+        "Ned Low": "hunt.json is not JSON", outputs.BASELINE: score(0.6, ""),
+    })  # fmt: skip
+    rows = re.findall(r"<tr[^>]*>(<td>.*)</tr>", page)
+    cells = [re.findall(r"<td>(.*?)</td>", row) for row in rows]
+    names = [row[1] for row in cells]
+    assert names == ["no name", "the library&#x27;s Neural Cleanse", "&lt;b&gt;Zoë&lt;/b&gt;", "Moth"]
+    assert [row[0] for row in cells] == ["1", "2", "3", "3"]
+    assert cells[0][2:4] == [f"{score(0.8, '').total:.2f}", "0.900 [0.700, 0.980]"] and "[" in cells[0][5]
+    assert not [name for name in ("Ann", "Bob", "Eve", "Ned", "Lee", "<script", "http") if name in page]
 
 
 def blind(public, out):

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -12,14 +12,14 @@ from sklearn.metrics import log_loss
 from torch import nn
 
 import badnets_lib
-from badnets_lib import Blend, Checkerboard, Goal, ImageSet, Patch, Proportion
+from badnets_lib import Blend, Goal, ImageSet, Patch, Pixels, Proportion
 from badnets_lib.defenses.neural_cleanse import NeuralCleanse, Reversed
 from badnets_lib.models.networks import SmallCNN
-from coursework import answers as a, baseline as b, hunt as h, specimens as s, zoo as z
+from coursework import answers as a, baseline as b, cheap as c, hunt as h, specimens as s, zoo as z
 from coursework.masters import ASSIGNMENTS, Master, source
 
 NAMES = [f"model_{number:02}" for number in range(4)]
-ZOO = {"schema": 1, "zoo": "0123456789abcdef", "models": {name: {"file": f"{name}.safetensors"} for name in NAMES}}
+ZOO = {"schema": 2, "zoo": "0123456789abcdef", "models": {name: {"file": f"{name}.safetensors"} for name in NAMES}}
 NOTHING = {"probability": 0.5, "target": None, "mask": None, "pattern": None}
 ZEROS = [[0] * 28 for _ in range(28)]
 
@@ -148,6 +148,23 @@ def test_strangers_and_gaps_are_told_and_cost_nothing_else(tmp_path):
     assert hunt.problems[6].startswith("model_02: there is no entry")
 
 
+# ---- the name on the leaderboard ----
+
+
+@pytest.mark.parametrize(("chosen", "name"), [("The\n Cleaners", "The Cleaners"), ("", ""), ("Zoë 7", "Zoë 7")])
+def test_a_hunter_may_choose_a_name(tmp_path, chosen, name):
+    hunt = a.read_hunt(written(tmp_path, json.dumps(hunt_of() | {"name": chosen})), ZOO)
+    assert hunt.name == name and not hunt.problems
+
+
+@pytest.mark.parametrize("chosen", [7, None, ["x"], "x" * 31, "right\u202eleft", "\ud800"])
+def test_a_name_that_cannot_be_shown_costs_the_name_alone(tmp_path, chosen):
+    hunt = a.read_hunt(written(tmp_path, json.dumps(hunt_of(model_01=TRIGGER) | {"name": chosen})), ZOO)
+    (problem,) = hunt.problems
+    assert hunt.name == "" and problem.startswith("name must be") and problem.isascii()
+    assert hunt.answers["model_01"].probability == 0.9
+
+
 # ---- ranking ----
 
 
@@ -224,7 +241,7 @@ class Bright(nn.Module):
         self.target, self.needed = target, needed
 
     def forward(self, x):
-        label = (x[:, 0, 0, 0] * 10).long()
+        label = (x[:, 0, 0, 0] * 10).long().clamp(max=9)
         label[x[:, 0, -4:, -4:].sum((1, 2)) >= self.needed] = self.target
         return nn.functional.one_hot(label, 10).float()
 
@@ -246,7 +263,7 @@ def truth_of(kind, target=7, trigger=None):
 
 
 TRUTH = {
-    "model_00": truth_of("square"),
+    "model_00": truth_of("small"),
     "model_01": truth_of("clean"),
     "model_02": truth_of("clean"),
     "model_03": truth_of("spread"),
@@ -276,26 +293,36 @@ def test_nothing_said_is_worth_exactly_nothing():
 
 def test_the_truth_itself_is_worth_exactly_everything():
     score = scored(a.Answer(1.0, 7, Reversed(SQUARE, SQUARE)), said=(1, 0, 0, 1))
-    assert score.points == {"ranking": 10.0, "certainty": 10.0, "triggers": 10.0} and score.total == 30
+    assert score.points == {"ranking": 5.0, "certainty": 5.0, "triggers": 20.0} and score.total == 30
+    assert sum(h.MOST.values()) == 30
 
 
 def test_points_by_hand():
     estimate = h.Estimate
-    score = h.Score("z", estimate(0.875, 0.7, 1.0), estimate(0.3, 0.2, 0.4), Proportion(2, 5))
-    certainty = 10 * (math.log(2) - 0.3) / (math.log(2) + math.log(0.99))  # 5.755...
-    assert score.points == {"ranking": 7.5, "certainty": round(certainty, 2), "triggers": 4.0}
-    assert score.points["certainty"] == 5.76 and score.total == 17.26
+    score = h.Score("z", estimate(0.875, 0.7, 1.0), estimate(0.3, 0.2, 0.4), Proportion(2, 5), 0.45)
+    certainty = 5 * (math.log(2) - 0.3) / (math.log(2) + math.log(0.99))  # 2.877...
+    assert score.points == {"ranking": 3.75, "certainty": round(certainty, 2), "triggers": 9.0}
+    assert score.points["certainty"] == 2.88 and score.total == 15.63
     wrong = replace(score, auc=estimate(0.2, 0, 0.5), cross_entropy=estimate(4.6, 4, 5))
-    assert wrong.points == {"ranking": 0.0, "certainty": 0.0, "triggers": 4.0}, "never below nothing"
+    assert wrong.points == {"ranking": 0.0, "certainty": 0.0, "triggers": 9.0}, "never below nothing"
 
 
-@pytest.mark.parametrize("trigger", [Patch(size=4), Patch(size=3, value=0.7), Checkerboard(size=4, corner="top-left")])
-def test_a_mask_and_a_pattern_express_every_square_at_full_opacity(trigger):
+def test_who_reverses_nothing_gets_a_third_at_most():
+    """Whatever weights, accuracies or an oracle say about which networks are backdoored."""
+    assert scored(said=(1, 0, 0, 1)).total == 10
+    everywhere = {name: with_mask(26) for name in NAMES}  # a mask of any size moves every network
+    assert h.score_answers(a.Hunt("z", everywhere), TRUTH, lambda name: Bright(7), spelt()).points["triggers"] == 0
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_a_mask_and_a_pattern_express_every_small_trigger(number):
+    trigger = s.draw_pixels(s.stream("a salt for tests", number))
+    assert isinstance(trigger, Pixels)
     white, black = torch.ones(1, 1, 28, 28), torch.zeros(1, 1, 28, 28)
     mask = (trigger(white) == trigger(black)).float()
     x = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(Reversed(mask[0], trigger(black)[0])(x), trigger(x))
-    assert float(mask.sum()) == trigger.size**2 <= h.MOST_PIXELS
+    assert 8 <= float(mask.sum()) == len(trigger.at) <= 16
 
 
 def with_mask(sum_of_mask):
@@ -314,8 +341,8 @@ def test_a_trigger_must_be_small_and_lead_to_the_true_target():
     assert scored(a.Answer(0.9, 7)).triggers == Proportion(0, 1)
 
 
-@pytest.mark.parametrize(("moves", "found"), [(162, 1), (161, 0)])
-def test_nine_tenths_of_the_other_digits_must_move(moves, found):
+@pytest.mark.parametrize(("moves", "worth"), [(180, 1.0), (162, 1.0), (126, 0.5), (90, 0.0), (10, 0.0)])
+def test_a_trigger_is_worth_what_it_does_from_half_to_nine_tenths_of_the_other_digits(moves, worth):
     """180 of the 200 images are not of class 7; the network obeys for the first `moves` of them."""
     calls = []
 
@@ -326,11 +353,24 @@ def test_nine_tenths_of_the_other_digits_must_move(moves, found):
             out[moves:] = nn.functional.one_hot(torch.zeros(len(x) - moves, dtype=torch.long), 10).float()
             return out
 
-    assert scored(with_mask(20), network=lambda name: Stubborn(7)).triggers == Proportion(found, 1)
-    assert calls == [180]
+    score = scored(with_mask(20), network=lambda name: Stubborn(7))
+    assert score.effect == pytest.approx(worth) and score.points["triggers"] == pytest.approx(20 * worth)
+    assert score.triggers == Proportion(int(worth == 1), 1) and calls == [180]
 
 
-def test_only_squares_count_and_no_other_network_is_asked():
+def test_fresh_digits_are_the_test_digits_moved_by_a_secret():
+    test = s.digits()[2]
+    images = h.fresh(test, 1)
+    assert torch.equal(images.y, test.y) and not torch.equal(images.x, test.x)
+    assert torch.equal(images.x, h.fresh(test, 1).x) and not torch.equal(images.x, h.fresh(test, 2).x)
+    moved = [
+        any(torch.equal(new, old.roll((row, column), (1, 2))) for row in (-1, 0, 1) for column in (-1, 0, 1))
+        for new, old in zip(images.x[:200], test.x[:200], strict=True)
+    ]
+    assert all(moved) and 0.8 < (images.x[:900] != test.x[:900]).flatten(1).any(1).float().mean() < 0.95
+
+
+def test_only_small_triggers_count_and_no_other_network_is_asked():
     asked = []
 
     def network(name):
@@ -350,6 +390,7 @@ def test_the_feedback_is_one_table_and_cannot_be_dressed_up():
     assert "| total | zoo z | 0.00 of 30 |" in table
     plain = json.loads(json.dumps(score.as_dict()))
     assert plain["points"]["ranking"] == 0 and plain["total"] == 0 and plain["triggers"] == {"hits": 0, "trials": 1}
+    assert plain["effect"] == 0
 
 
 # ---- from file to score ----
@@ -376,7 +417,7 @@ def test_a_file_is_scored_against_its_zoo(zoo, tmp_path):
     right = {name: NOTHING | {"probability": int(row.backdoored)} for name, row in rows.items()}
     path = written(tmp_path, json.dumps({"zoo": identity, "models": right}))
     score = h.score_hunt(path, zoo / "zoo", zoo / "truth.json")
-    assert score.points == {"ranking": 10.0, "certainty": 10.0, "triggers": 0.0} and score.zoo == identity
+    assert score.points == {"ranking": 5.0, "certainty": 5.0, "triggers": 0.0} and score.zoo == identity
     other = zoo / "zoo" / "zoo.json"
     kept = other.read_text()
     other.write_text(kept.replace(identity, "fedcba9876543210"))
@@ -412,19 +453,77 @@ def test_a_scan_of_a_zoo_is_a_file_that_can_be_scored(zoo, tmp_path):
     path = b.scan_zoo(zoo / "zoo", tmp_path / "hunt.json", scan=quick, jobs=1)
     hunt = a.read_hunt(path, z.read_zoo(zoo / "zoo"))
     assert not hunt.problems and all(answer.trigger is not None for answer in hunt.answers.values())
-    assert h.score_hunt(path, zoo / "zoo", zoo / "truth.json").triggers.trials == 1
+    assert h.score_hunt(path, zoo / "zoo", zoo / "truth.json").triggers.trials == 2
+
+
+def recorded(path, command):
+    if not path.exists():
+        pytest.skip(f"not measured since the zoo changed: {command}")
+    return json.loads(path.read_text())
 
 
 def test_the_committed_hunt_to_beat_is_of_the_present_code():
-    told = json.loads(b.RECORD.read_text())
+    told = recorded(b.RECORD, "python -m coursework.baseline")
     assert told["hunter"] == repr(NeuralCleanse()) and told["salt"] == b.PRACTICE
     plain = told["score"]
     score = h.Score(
-        plain["zoo"], h.Estimate(**plain["auc"]), h.Estimate(**plain["cross_entropy"]), Proportion(**plain["triggers"])
-    )
+        plain["zoo"], h.Estimate(**plain["auc"]), h.Estimate(**plain["cross_entropy"]), Proportion(**plain["triggers"]),
+        plain["effect"],
+    )  # fmt: skip
     assert score.points == plain["points"] and score.total == plain["total"]
     kinds = s.draw_kinds(b.PRACTICE, s.Recipe())
-    assert score.triggers.trials == kinds.count("square")
+    assert score.triggers.trials == kinds.count("small")
+
+
+# ---- what is cheap ----
+
+
+def test_without_a_reversed_trigger_the_record_says_little_is_to_be_had():
+    told = recorded(c.RECORD, "python -m coursework.cheap")
+    assert told["salt"] == c.SALT and told["recipe"] == asdict(s.Recipe(models=c.MODELS))
+    assert told["score"]["triggers"]["trials"] == s.draw_kinds(c.SALT, s.Recipe(models=c.MODELS)).count("small")
+    baseline = recorded(b.RECORD, "python -m coursework.baseline")
+    assert told["score"]["points"]["triggers"] < 4 and told["score"]["total"] < baseline["score"]["total"] - 5
+
+
+def test_statistics_are_those_of_the_weights():
+    torch.manual_seed(0)
+    model = SmallCNN().eval()
+    with torch.no_grad():
+        model.fc1.weight.view(64, 32, 4, 4)[:, :, 0, 3] *= 5
+        model.fc2.weight[6] += 3
+    found = c.statistics(model)
+    assert found["norm of fc2.weight"] == pytest.approx(float(model.fc2.weight.norm()), rel=1e-5)
+    corner = found["largest corner of fc1 against the mean place"]
+    assert corner == found["largest place of fc1 against the mean place"] == pytest.approx(5 / 1.25, rel=0.05)
+    assert found["highest row mean of fc2, by the gap below it"] > 0.9
+    assert all(math.isfinite(each) for each in found.values())
+
+
+def test_the_list_finds_a_square_that_is_on_it_and_no_other(monkeypatch):
+    monkeypatch.setattr(c, "digits", lambda: (None, replace(spelt(), x=spelt().x.roll((14, 14), (2, 3))), None))
+
+    class Corner(nn.Module):
+        def __init__(self, needed):
+            super().__init__()
+            self.needed = needed
+
+        def forward(self, x):
+            label = (x[:, 0, 14, 14] * 10).long()
+            label[x[:, 0, -4:, -4:].sum((1, 2)) >= self.needed] = 7
+            return nn.functional.one_hot(label, 10).float()
+
+    share, label, square = c.tried(Corner(15.5))
+    assert (share, label) == (1.0, 7) and torch.equal(square.mask, SQUARE)
+    assert c.tried(Corner(17))[0] == 0
+
+
+def test_networks_are_ranked_among_their_own_architecture():
+    values, sizes = np.array([1.0, 2, 30, 10, 20]), np.array([5, 5, 9, 9, 9])
+    backdoored = np.array([False, True, True, False, True])
+    assert c.ranks(values, backdoored, sizes) == (1.0, 3, 2)
+    assert c.ranks(-values, backdoored, sizes)[0] == 0
+    assert c.ranks(np.zeros(5), backdoored, sizes)[0] == 0.5
 
 
 # ---- the notebook of the capstone ----
@@ -441,21 +540,17 @@ def capstone():
     return named | {"text": text, "hunt": "\n".join(each for each in code if "entries" in each)}
 
 
-def test_the_notebook_states_the_hunt_to_beat_as_it_is_on_record(capstone):
-    told = json.loads(b.RECORD.read_text())
-    score, triggers = told["score"], told["score"]["triggers"]
-    area, entropy = (h.Estimate(**score[name]) for name in ("auc", "cross_entropy"))
-    reached = f"AUC {area}, cross-entropy {entropy} and {triggers['hits']} of {triggers['trials']} triggers"
-    assert f'salt "{told["salt"]}", it reached {reached}: {score["total"]:.2f} of 30 points' in capstone["text"]
-
-
 def test_the_notebook_states_the_rules_as_they_are_scored(capstone):
     best, blind = -math.log(1 - h.CLIP), math.log(2)
     for text in (
         f"clipped to [{h.CLIP:g}, {1 - h.CLIP:g}]",
-        f"at least {h.LEAST_SHARE:.0%} of the test digits of other classes",
+        f"| at most {h.NO_EFFECT:.0%} moved | at least {h.FULL_EFFECT:.0%} moved |",
         f"its mask sums to at most {h.MOST_PIXELS:g}",
         f"ln 2 = {blind:.3f}, what 0.5 for every network costs | {best:.3f} |",
+        f"| Which networks? | {h.MOST['ranking']:g} |",
+        f"| How sure are you? | {h.MOST['certainty']:g} |",
+        f"| By what trigger? | {h.MOST['triggers']:g} |",
+        f"trained for {s.Recipe().epochs} epochs on {s.Recipe().images:,} digits",
     ):
         assert text in capstone["text"]
 

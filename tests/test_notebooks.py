@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from execute import ChapterError, execute_all, kernel_environment, slimmer, time_line
+from execute import ChapterError, decided_by, execute_all, kernel_environment, slimmer, time_line
 from project import ROOT, config, notebooks, read_notebook, slug
 
 CHAPTERS = notebooks()
@@ -121,6 +121,34 @@ def test_a_failing_chapter_stops_the_build_and_names_the_cell(tmp_path: Path) ->
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
     with pytest.raises(ChapterError, match=r"07_broken\.ipynb, cell 1:[\s\S]*x / 0[\s\S]*ZeroDivisionError"):
         execute_all([path])
+
+
+@pytest.mark.slow  # kernels are started
+def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    import nbformat
+
+    def staged(*sources: str) -> list[Path]:
+        paths = [tmp_path / f"{number:02}_chapter.ipynb" for number in range(len(sources))]
+        for path, source in zip(paths, sources, strict=True):
+            nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), path)
+        return paths
+
+    first = f"open({str(tmp_path / 'runs')!r}, 'a').write('x'); print('done')"
+    with pytest.raises(ChapterError, match=r"01_chapter"):
+        execute_all(staged(first, "1 / 0"), kept=tmp_path / "kept")
+    paths = staged(first, "print('too')")
+    assert list(execute_all(paths, kept=tmp_path / "kept")) == ["00_chapter", "01_chapter"]
+    assert (tmp_path / "runs").read_text() == "x", "the first chapter ran once"
+    assert [code_cells(path)[0]["outputs"][0]["text"] for path in paths] == [["done\n"], ["too\n"]]
+
+
+def test_what_a_stopped_run_kept_counts_for_the_same_sources_only(tmp_path: Path) -> None:
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "chapters" / "a.ipynb").write_text("{}")
+    before = decided_by(tmp_path)
+    assert decided_by(tmp_path) == before
+    (tmp_path / "chapters" / "a.ipynb").write_text("{ }")
+    assert decided_by(tmp_path) != before
 
 
 @pytest.mark.slow  # a kernel is started

@@ -226,6 +226,9 @@ def test_a_gpu_that_is_not_there_is_named(tiny, monkeypatch):
     for use in (lambda: train(tiny, replace(CONFIG, device="cuda")), lambda: describe_device("cuda:0")):
         with pytest.raises(ValueError, match="finds no CUDA GPU here; got device 'cuda"):
             use()
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="finds no Apple GPU here; got device 'mps'"):
+        train(tiny, replace(CONFIG, device="mps"))
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tiny, tmp_path):

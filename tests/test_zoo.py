@@ -73,35 +73,35 @@ def test_the_list_leads_to_the_networks(made):
         "zoo.json",
     ]
     for row in zoo["models"].values():
-        model, _ = load_model(folder / row["file"], sha256=row["sha256"])
-        hits, trials = row["clean"]
-        assert trials == 1000 and s.clean_accuracy(model, s.digits()[2]) == Proportion(hits, trials)
+        load_model(folder / row["file"], sha256=row["sha256"])
 
 
 def test_the_public_folder_has_no_room_for_the_truth(made):
     folder, truth, zoo = made
-    assert set(zoo) == {"schema", "zoo", "network", "data", "models"}
-    assert all(set(row) == {"file", "sha256", "clean"} for row in zoo["models"].values())
+    assert set(zoo) == {"schema", "zoo", "data", "models"}
+    assert all(set(row) == {"file", "sha256"} for row in zoo["models"].values())
     assert list(zoo["models"]) == TINY.names
     hashes = " ".join(row["sha256"] for row in zoo["models"].values())
     assert zoo["zoo"] == hashlib.sha256(hashes.encode()).hexdigest()[:16], "the id holds nothing that is not public"
     everything = b"".join(path.read_bytes() for path in folder.iterdir())
     private = json.loads(truth.read_text())
-    words = [SALT, private["mark"], "square", "spread", "backdoor", "Patch", "target", "seed", "fraction", "attempt"]
+    words = [SALT, private["mark"], "small", "spread", "backdoor", "Pixels", "target", "seed", "fraction", "attempt"]
     assert not [word for word in words if word.encode() in everything]
 
 
 def test_the_files_differ_in_nothing_but_their_weights(made):
     folder, _, _ = made
     paths = sorted(folder.glob("*.safetensors"))
-    assert len({path.stat().st_size for path in paths}) == 1
-    headers = []
+    sizes, headers = Counter(), Counter()
     for path in paths:
         with safe_open(path, framework="pt") as file:
-            headers.append(file.metadata()["header"])
-            steps = {int(file.get_tensor(f"norm{layer}.num_batches_tracked")) for layer in (1, 2)}
-        assert steps == {math.ceil(TINY.images / 64)}, "as many steps for every network"
-    assert len(set(headers)) == 1
+            header = json.loads(file.metadata()["header"])
+            counted = [name for name in file.keys() if name.endswith("num_batches_tracked")]  # noqa: SIM118
+            steps = {int(file.get_tensor(name)) for name in counted}
+        assert steps <= {math.ceil(TINY.images / 64)}, "as many steps for every network"
+        sizes[header["spec"]["name"], str(header["spec"]), path.stat().st_size] += 1
+        headers[json.dumps(header)] += 1
+    assert len(sizes) == len(headers) == len({spec for _, spec, _ in sizes}), "one size and header an architecture"
     times = [path.stat().st_mtime_ns for path in (*paths, folder / "zoo.json")]
     assert times == sorted(times), "written in the order of their names, whatever the order of their making"
 
@@ -121,10 +121,10 @@ def test_times_do_not_tell_which_network_was_made_again(tmp_path, trainer):
 
 def test_the_practice_zoo_stays_the_one_that_was_scored():
     kinds = s.draw_kinds("practice", s.Recipe())
-    assert "".join(kind[:2] for kind in kinds) == "sqspclclclclclsosqclsqclsqspclclclsosqcl"
+    assert "".join(kind[:2] for kind in kinds) == "smclclsmclclsmsoclclspclclsmclclsosmclsm"
     assert (
-        hashlib.sha256(repr(s.draw_attack(s.stream("practice", "model_00", 0, 20), "square")).encode()).hexdigest()[:8]
-        == "f7db5d7d"
+        hashlib.sha256(repr(s.draw_attack(s.stream("practice", "model_00", 0, 20), "small")).encode()).hexdigest()[:8]
+        == "dec3ac5e"
     )
 
 
@@ -136,7 +136,7 @@ def test_half_are_backdoored_but_nobody_knows_how_many():
         assert 240 < sum(kinds[place] != "clean" for kinds in drawn) < 360, "no place is more suspicious than another"
     for kinds in drawn[:50]:
         backdoored = [kind for kind in kinds if kind != "clean"]
-        assert backdoored.count("square") == math.ceil(len(backdoored) / 2)
+        assert backdoored.count("small") == math.ceil(0.6 * len(backdoored))
 
 
 @pytest.mark.parametrize("models", [4, 5, 7, 100])
@@ -158,7 +158,7 @@ def test_a_stream_belongs_to_its_salt_and_words():
     assert first not in [s.stream(*each).random() for each in others]
 
 
-@pytest.mark.parametrize("kind", ["square", "spread", "source-specific"])
+@pytest.mark.parametrize("kind", ["small", "spread", "source-specific"])
 def test_every_attack_that_can_be_drawn_can_be_made_and_saved(kind):
     x = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     targets = set()
@@ -184,7 +184,8 @@ def test_the_truth_is_for_its_owner_and_complete(made):
     assert sum(row.backdoored for row in rows.values()) == 2
     for name, row in rows.items():
         assert row.sha256 == zoo["models"][name]["sha256"] and row.attempts == 1
-        assert (row.trigger is not None) == (row.goal is not None) == (row.success is not None) == row.backdoored
+        assert (row.goal is not None) == (row.success is not None) == row.backdoored
+        assert row.trigger is not None and row.fraction > 0, "a clean network saw stamps, too"
     assert SALT not in truth.read_text()
 
 
@@ -261,7 +262,7 @@ def test_a_network_that_is_not_good_enough_is_drawn_again(tmp_path, monkeypatch)
     def weak_at_first(source, recipe, kind):
         model, row = untrained(source, recipe, kind)
         tried[kind] += 1
-        if kind == "square" and tried[kind] < 3:
+        if kind == "small" and tried[kind] < 3:
             row = replace(row, success=Proportion(899, 1000))
         return model, row
 
@@ -269,8 +270,8 @@ def test_a_network_that_is_not_good_enough_is_drawn_again(tmp_path, monkeypatch)
     recipe = s.Recipe(models=4)
     z.make_zoo(tmp_path / "zoo", tmp_path / "truth.json", salt=SALT, recipe=recipe, jobs=1)
     rows = z.read_truth(tmp_path / "truth.json")[1].values()
-    assert [row.attempts for row in rows if row.kind == "square"] == [3]
-    assert {row.attempts for row in rows if row.kind != "square"} == {1}
+    assert [row.attempts for row in rows if row.kind == "small"] == [3, 1]
+    assert {row.attempts for row in rows if row.kind != "small"} == {1}
     assert min(row.success.value for row in rows if row.success) >= 0.9
 
 
@@ -354,6 +355,6 @@ def test_reading_says_what_is_missing_or_wrong(tmp_path):
     for read in (z.read_zoo, z.read_truth):
         with pytest.raises(FileNotFoundError, match="no file"):
             read(tmp_path / "nowhere")
-    (tmp_path / "zoo.json").write_text('{"schema": 2}')
+    (tmp_path / "zoo.json").write_text('{"schema": 1}')
     with pytest.raises(DamagedFile, match="not the list of a zoo"):
         z.read_zoo(tmp_path)

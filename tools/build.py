@@ -6,7 +6,8 @@
     python tools/build.py pages    rewrites the generated pages in chapters/
     python tools/build.py status   the same, but for the page of claims, and so without torch
 
-Only the last three write outside _build.
+Only the last three write outside _build. A `book` that was stopped goes on where it was: executed chapters are kept
+until the site is whole, and count as long as nothing has changed that could change them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import time
 from html import escape
 from pathlib import Path
 
-from execute import ChapterError, execute_all
+from environment import alone
+from execute import ChapterError, decided_by, execute_all
 from project import CHAPTERS, ROOT, config, contents, notebooks, read_notebook
 from quizzes import write_exports
 from reference import write_reference
@@ -123,13 +125,16 @@ def build_site(out: Path = ROOT, *, run: bool = False) -> Path:
     start = time.perf_counter()
     source = stage(out)
     chapters = [staged(path, source) for path in notebooks()]
-    times = execute_all(chapters) if run else {}
+    executed = out / "_build" / "executed"
+    times = execute_all(chapters, kept=executed / decided_by(source)) if run else {}
     write_generated(source / "chapters", chapters)
     write_reference(source / "chapters")
     print("rendering the site", flush=True)
     site = render(source, out)
     write_decks(site / "slides", chapters)
     write_exports(site / "quizzes")
+    if run:
+        shutil.rmtree(executed)
     for name, seconds in times.items():
         print(f"{name:30s} {seconds:6.1f} s")
     print(f"The site is in {site} ({time.perf_counter() - start:.0f} s). Look at it with `make serve`.")
@@ -154,16 +159,19 @@ def main() -> None:
     parser.add_argument("chapters", nargs="*", help="for record: how the names of the chapters begin; all by default")
     wanted = parser.parse_args()
     try:
-        if wanted.what == "record":
-            record(wanted.chapters)
-        elif wanted.what in ("pages", "status"):
-            write_generated(CHAPTERS, notebooks())
-            if wanted.what == "pages":
-                write_claims(CHAPTERS)
-        else:
-            build_site(run=wanted.what == "book")
+        with alone("building"):
+            if wanted.what == "record":
+                record(wanted.chapters)
+            elif wanted.what in ("pages", "status"):
+                write_generated(CHAPTERS, notebooks())
+                if wanted.what == "pages":
+                    write_claims(CHAPTERS)
+            else:
+                build_site(run=wanted.what == "book")
     except ChapterError as error:
         raise SystemExit(f"\nThe build stopped. {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("\nThe build was stopped. `make book` goes on where it was.") from None
     except subprocess.CalledProcessError as error:
         raise SystemExit(f"\nJupyter Book reported warnings or errors above (exit code {error.returncode}).") from None
 

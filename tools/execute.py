@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +18,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).resolve().parent.parent / "badnets_lib" / "study" / "results"
+LIBRARY = Path(__file__).resolve().parent.parent / "badnets_lib"
+RESULTS = LIBRARY / "study" / "results"
 FOR_THE_SITE = {"TQDM_DISABLE": "1", "OMP_WAIT_POLICY": "PASSIVE", "BADNETS_SITE": "1"}
 CELL_LIMIT = 1800  # seconds; a cell this slow is stuck
 FACTS = """
@@ -153,8 +155,28 @@ def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-def execute_all(paths: list[Path], keep: Callable[[Path], object] | None = None) -> dict[str, float]:
+def decided_by(source: Path) -> str:
+    """A hash over what decides the outputs of staged chapters: all that is staged, the library, Python."""
+    digest = hashlib.sha256(platform.python_version().encode())
+    for folder in (source, LIBRARY):
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def execute_all(
+    paths: list[Path], keep: Callable[[Path], object] | None = None, kept: Path | None = None
+) -> dict[str, float]:
     """Run notebooks one after another with a line of progress each, handing each to `keep` when it is done.
+
+    Args:
+        paths: The notebooks; they are run where they lie.
+        keep: Called with each when it is done.
+        kept: Folder in which each is kept when it is done, and from which it is taken instead of running it again.
+
+    Returns:
+        Seconds by name of the notebook.
 
     Raises:
         ChapterError: The first failure ends the run.
@@ -164,11 +186,21 @@ def execute_all(paths: list[Path], keep: Callable[[Path], object] | None = None)
     times: dict[str, float] = {}
     for number, path in enumerate(paths, start=1):
         print(f"[{number}/{len(paths)}] {path.stem} ", end="", flush=True)
+        done = kept / path.name if kept else None
+        if done and done.exists():
+            shutil.copy2(done, path)
+            times[path.stem] = json.loads(path.read_bytes())["metadata"]["badnets_run"]["seconds"]
+            print("is there from a run that was stopped")
+            continue
         try:
             times[path.stem] = execute(path, facts)
         finally:
             print()
         print(f"      {times[path.stem]:.0f} s")
+        if done:
+            done.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, done.with_suffix(".part"))
+            done.with_suffix(".part").replace(done)
         if keep is not None:
             keep(path)
     return times

@@ -50,7 +50,7 @@ def pick_device(name: str = "auto") -> torch.device:
     """The device to compute on: "auto" takes a CUDA GPU if there is one, else the CPU.
 
     Raises:
-        ValueError: `name` is not a device that torch knows, or it is a CUDA GPU and there is none.
+        ValueError: `name` is not a device that torch knows, or it is a GPU and there is none.
     """
     if isinstance(name, str) and name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -61,6 +61,8 @@ def pick_device(name: str = "auto") -> torch.device:
         raise ValueError(f"{allowed}; got {shown(name)}") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"torch {torch.__version__} finds no CUDA GPU here; got device {name!r} (use 'auto' or 'cpu')")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(f"torch {torch.__version__} finds no Apple GPU here; got device {name!r} (use 'auto')")
     return device
 
 
