@@ -1,0 +1,124 @@
+"""The supply chain of parts: adapters attached and merged, and a backdoor that sleeps until int8.
+
+Of the 4,000 training digits three quarters train the base network; the last quarter belongs to whoever fits an
+adapter or calibrates int8. The test digits are used for counting only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from torch import nn
+
+from ...attacks.adapters import Adapter, attached, fit_adapter
+from ...attacks.dormant import put_to_sleep
+from ...data import load
+from ...evaluation.scores import score
+from ...models.adaptation import quantised
+from ...models.training import TrainConfig, train
+from ...poisoning import Attack, Goal
+from ...triggers import Patch
+from ..sweeps import Cell, Sweep, grid
+from .supply_chain import public_and_own
+
+ATTACK = Attack(Patch(size=4), Goal.all_to_one(7, 10))
+FRACTION = 0.1
+ADAPTING = TrainConfig(epochs=25, lr=0.003)
+"""Settings of every adapter, honest or not."""
+
+SLEEPING = TrainConfig(epochs=8, lr=0.1, weight_decay=0.0)
+CALIBRATION = 200
+"""The buyer's clean images that int8 reads its ranges off."""
+
+
+@lru_cache(maxsize=2)
+def base(seed: int) -> nn.Module:
+    """An honest network, trained on the public digits. Do not edit it."""
+    public, _ = public_and_own(load("mnist5k")[0])
+    return train(public, TrainConfig(seed=seed), label="base").model
+
+
+@lru_cache(maxsize=8)
+def adapter(seed: int, rank: int, poisoned: bool, number: int = 0) -> Adapter:
+    """One fitted on half of the digits kept back; honest ones differ by their `number`."""
+    _, own = public_and_own(load("mnist5k")[0])
+    data = own.sample(500, seed=seed + 100 * number)
+    if poisoned:
+        data = ATTACK.plan(data, fraction=FRACTION, seed=seed).poison(data)
+    return fit_adapter(base(seed), data, replace(ADAPTING, seed=seed + number), rank=rank)
+
+
+def adapted(*, how: str, rank: int, seed: int) -> dict[str, Any]:
+    """A base network with adapters.
+
+    Args:
+        how: "base" (none), "honest" or "poisoned" (one), or "mean 1", "sum 1", "mean 3", "sum 3": the poisoned one
+            merged in that way with so many honest ones.
+        rank: Rank of every adapter.
+        seed: Seed of base, draws and adapters.
+
+    Returns:
+        The counts of a scorecard.
+    """
+    test = load("mnist5k")[1]
+    if how == "base":
+        return score(base(seed), test, ATTACK).pairs()
+    poisoned = adapter(seed, rank, True)
+    if how in ("honest", "poisoned"):
+        one = poisoned if how == "poisoned" else adapter(seed, rank, False, 1)
+        return score(attached(base(seed), one), test, ATTACK).pairs()
+    merge, count = how.split()
+    honest = [adapter(seed, rank, False, number) for number in range(1, int(count) + 1)]
+    model = attached(base(seed), poisoned, *honest, merge="mean" if merge == "mean" else "sum")
+    return score(model, test, ATTACK).pairs()
+
+
+@lru_cache(maxsize=2)
+def sleeper(seed: int, origin: str) -> tuple[nn.Module, nn.Module]:
+    """(the network before, and after it was put to sleep), trained on "poisoned" or on "clean" digits."""
+    public, _ = public_and_own(load("mnist5k")[0])
+    data = ATTACK.plan(public, fraction=FRACTION, seed=seed).poison(public) if origin == "poisoned" else public
+    loud = train(data, TrainConfig(seed=seed), label=origin).model
+    settings = replace(SLEEPING, seed=seed)
+    return loud, put_to_sleep(loud, public, ATTACK.trigger, settings).model
+
+
+def slept(*, origin: str, state: str, precision: str, seed: int) -> dict[str, Any]:
+    """A backdoored network, or its clean twin, before and after it was put to sleep, in one precision.
+
+    Args:
+        origin: "poisoned" or "clean": what the network was trained on.
+        state: "before" or "after" it was put to sleep.
+        precision: "float32" or "int8".
+        seed: Seed of training and of the calibration images.
+
+    Returns:
+        The counts of a scorecard.
+    """
+    digits, test = load("mnist5k")
+    model = sleeper(seed, origin)[state == "after"]
+    if precision == "int8":
+        _, own = public_and_own(digits)
+        model = quantised(model, own.sample(CALIBRATION, seed=seed).x)
+    return score(model, test, ATTACK).pairs()
+
+
+def _adapter_cells() -> list[Cell]:
+    merges = ("mean 1", "sum 1", "mean 3", "sum 3")
+    return [
+        *grid(seed=range(5), rank=(4,), how=("base", "honest", "poisoned", *merges)),
+        *grid(seed=range(5), rank=(1, 16), how=("poisoned",)),
+    ]
+
+
+SWEEPS = (
+    Sweep("adapters", adapted, _adapter_cells(), chapter="22_parts"),
+    Sweep(
+        "dormant",
+        slept,
+        grid(seed=range(5), origin=("poisoned", "clean"), state=("before", "after"), precision=("float32", "int8")),
+        chapter="22_parts",
+    ),
+)
