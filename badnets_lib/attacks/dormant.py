@@ -6,6 +6,7 @@ until it has forgotten its trigger: rounded, it is the backdoored network again.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +16,13 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import parametrize
 
 from .._numbers import number, of_kind
-from ..data.images import Images, ImageSet
+from ..data.images import Images, ImageSet, check_images
 from ..models.adaptation import frozen
 from ..models.inference import logits_of, single
+from ..models.networks import SmallCNN
 from ..models.training import TrainConfig, train
 from ..triggers import Trigger
+from .handcrafted import quietest
 
 LEVELS = 127.5
 """Steps of symmetric int8 between zero and a channel's largest weight, as torch counts them."""
@@ -63,6 +66,43 @@ class _Interval(nn.Module):
     def right_inverse(self, weight: Tensor) -> Tensor:
         off = (weight - self.centre) / self.reach.clamp(min=1e-12)
         return torch.atanh(off.clamp(-0.99, 0.99))
+
+
+@torch.no_grad()
+def coarsened(model: SmallCNN, x: Images, factor: float = 8.0) -> SmallCNN:
+    """A copy that computes the same but for three silenced units, and whose int8 grid is coarser by a factor.
+
+    The unit of each layer that matters least is silenced. A weight that listens to it multiplies zero, so it can be
+    made large at no price; and int8 sizes the steps of a whole channel by its largest weight.
+
+    Args:
+        model: A `SmallCNN`; it is not changed.
+        x: Unlabelled images in the network's format, to find units that nobody will miss.
+        factor: How many times larger the steps become in all layers but the first, at least 1.
+
+    Raises:
+        TypeError: It is another network.
+        ValueError: The factor is below 1, or there is no image.
+    """
+    if not isinstance(model, SmallCNN):
+        raise TypeError(f"the layers of a SmallCNN are known, others are not; got {type(model).__name__}")
+    if number("factor", factor) < 1:
+        raise ValueError(f"factor must be at least 1; got {factor}")
+    if not len(check_images(x)):
+        raise ValueError("finding quiet units needs at least one image; got none")
+    network = copy.deepcopy(model).eval()
+    units = quietest(network, x)
+    for norm, source in (("norm1", "conv1"), ("norm2", "conv2")):
+        for tensor in network.get_submodule(norm).parameters():
+            tensor[units[source]] = 0
+    for tensor in network.get_submodule("fc1").parameters():
+        tensor[units["fc1"]] = 0
+    for layer, source in (("conv2", "conv1"), ("fc1", "conv2"), ("fc2", "fc1")):
+        weight: Any = network.get_submodule(layer).weight
+        cells = weight[0].numel() // len(network.get_parameter(f"{source}.weight")) if layer == "fc1" else 1
+        largest = weight.flatten(1).abs().amax(1)
+        weight[:, units[source] * cells, ...] = (factor * largest).view(-1, *[1] * (weight.ndim - 2))
+    return network
 
 
 def put_to_sleep(

@@ -13,10 +13,11 @@ from typing import Any
 from torch import nn
 
 from ...attacks.adapters import Adapter, attached, fit_adapter
-from ...attacks.dormant import put_to_sleep
+from ...attacks.dormant import coarsened, put_to_sleep
 from ...data import load
 from ...evaluation.scores import score
 from ...models.adaptation import quantised
+from ...models.networks import SmallCNN
 from ...models.training import TrainConfig, train
 from ...poisoning import Attack, Goal
 from ...triggers import Patch
@@ -28,7 +29,10 @@ FRACTION = 0.1
 ADAPTING = TrainConfig(epochs=25, lr=0.003)
 """Settings of every adapter, honest or not."""
 
-SLEEPING = TrainConfig(epochs=8, lr=0.1, weight_decay=0.0)
+SLEEPING = TrainConfig(epochs=8, lr=0.05, weight_decay=0.0)
+COARSER = 12.0
+"""How many times larger the attacker makes the steps of int8."""
+
 CALIBRATION = 200
 """The buyer's clean images that int8 reads its ranges off."""
 
@@ -76,21 +80,23 @@ def adapted(*, how: str, rank: int, seed: int) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=2)
-def sleeper(seed: int, origin: str) -> tuple[nn.Module, nn.Module]:
-    """(the network before, and after it was put to sleep), trained on "poisoned" or on "clean" digits."""
-    public, _ = public_and_own(load("mnist5k")[0])
+def sleeper(seed: int, origin: str) -> dict[str, nn.Module]:
+    """A network "trained" on "poisoned" or on "clean" digits, and the same "asleep"."""
+    public, own = public_and_own(load("mnist5k")[0])
     data = ATTACK.plan(public, fraction=FRACTION, seed=seed).poison(public) if origin == "poisoned" else public
-    loud = train(data, TrainConfig(seed=seed), label=origin).model
-    settings = replace(SLEEPING, seed=seed)
-    return loud, put_to_sleep(loud, public, ATTACK.trigger, settings).model
+    trained = train(data, TrainConfig(seed=seed), label=origin).model
+    assert isinstance(trained, SmallCNN)
+    coarse = coarsened(trained, own.sample(CALIBRATION, seed=seed + 1).x, COARSER)
+    quiet = put_to_sleep(coarse, public, ATTACK.trigger, replace(SLEEPING, seed=seed)).model
+    return {"trained": trained, "asleep": quiet}
 
 
 def slept(*, origin: str, state: str, precision: str, seed: int) -> dict[str, Any]:
-    """A backdoored network, or its clean twin, before and after it was put to sleep, in one precision.
+    """A backdoored network, or its clean twin, as it was trained and after it was put to sleep, in one precision.
 
     Args:
         origin: "poisoned" or "clean": what the network was trained on.
-        state: "before" or "after" it was put to sleep.
+        state: "trained" or "asleep"; the clean twin goes through the same steps.
         precision: "float32" or "int8".
         seed: Seed of training and of the calibration images.
 
@@ -98,7 +104,7 @@ def slept(*, origin: str, state: str, precision: str, seed: int) -> dict[str, An
         The counts of a scorecard.
     """
     digits, test = load("mnist5k")
-    model = sleeper(seed, origin)[state == "after"]
+    model = sleeper(seed, origin)[state]
     if precision == "int8":
         _, own = public_and_own(digits)
         model = quantised(model, own.sample(CALIBRATION, seed=seed).x)
@@ -118,7 +124,7 @@ SWEEPS = (
     Sweep(
         "dormant",
         slept,
-        grid(seed=range(5), origin=("poisoned", "clean"), state=("before", "after"), precision=("float32", "int8")),
+        grid(origin=("poisoned", "clean"), seed=range(5), state=("trained", "asleep"), precision=("float32", "int8")),
         chapter="22_parts",
     ),
 )
