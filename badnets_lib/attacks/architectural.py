@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -72,9 +73,11 @@ def readers_of_input(model: nn.Module, x: Images) -> tuple[str, ...]:
     if len(check_images(x)) < 2:
         raise ValueError(f"tracing needs at least 2 images; got {len(x)}")
     try:
-        graph: Any = torch.export.export(model.eval(), (x,)).run_decompositions({}).graph
+        with warnings.catch_warnings():  # of torch's own, about its own
+            warnings.simplefilter("ignore")
+            program: Any = torch.export.export(model.eval(), (x,)).run_decompositions({})
     except Exception as error:  # whatever stops torch.export, in whichever of its layers
         reason = str(error).strip().split("\n")[0]
         raise ValueError(f"{type(model).__name__} cannot be traced: {reason}") from error
-    image = [node for node in graph.nodes if node.op == "placeholder"][-1]
+    image = [node for node in program.graph.nodes if node.op == "placeholder"][-1]
     return tuple(str(node.target) for node in image.users)
