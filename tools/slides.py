@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 CAPTION = 40  # characters of a caption before it may end
 SYMBOLS = {
     "rho": "&rho;", "kappa": "&kappa;", "tau": "&tau;", "theta": "&theta;", "alpha": "&alpha;", "gamma": "&gamma;",
-    "ell": "&ell;",
+    "ell": "&ell;", "Delta": "&Delta;",
     "varepsilon": "&epsilon;", "infty": "&infin;", "times": "&times;", "cdot": "&middot;", "approx": "&asymp;",
     "le": "&le;", "ge": "&ge;", "ne": "&ne;", "to": "&rarr;", "%": "%", "-": "&minus;",
     "<": "&lt;", ">": "&gt;", "&": "&amp;",

@@ -1,0 +1,75 @@
+"""The supply chain of parts: a backdoor that sleeps until int8.
+
+Of the 4,000 training digits three quarters train the network; the last quarter belongs to whoever calibrates int8.
+The test digits are used for counting only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from torch import nn
+
+from ...attacks.dormant import coarsened, put_to_sleep
+from ...data import load
+from ...evaluation.scores import score
+from ...models.adaptation import quantised
+from ...models.networks import SmallCNN
+from ...models.training import TrainConfig, train
+from ...poisoning import Attack, Goal
+from ...triggers import Patch
+from ..sweeps import Sweep, grid
+from .supply_chain import public_and_own
+
+ATTACK = Attack(Patch(size=4), Goal.all_to_one(7, 10))
+FRACTION = 0.1
+SLEEPING = TrainConfig(epochs=8, lr=0.05, weight_decay=0.0)
+COARSER = 12.0
+"""How many times larger the attacker makes the steps of int8."""
+
+CALIBRATION = 200
+"""The buyer's clean images that int8 reads its ranges off."""
+
+
+@lru_cache(maxsize=2)
+def sleeper(seed: int, origin: str) -> dict[str, nn.Module]:
+    """A network "trained" on "poisoned" or on "clean" digits, and the same "asleep"."""
+    public, own = public_and_own(load("mnist5k")[0])
+    data = ATTACK.plan(public, fraction=FRACTION, seed=seed).poison(public) if origin == "poisoned" else public
+    trained = train(data, TrainConfig(seed=seed), label=origin).model
+    assert isinstance(trained, SmallCNN)
+    coarse = coarsened(trained, own.sample(CALIBRATION, seed=seed + 1).x, COARSER)
+    quiet = put_to_sleep(coarse, public, ATTACK.trigger, replace(SLEEPING, seed=seed)).model
+    return {"trained": trained, "asleep": quiet}
+
+
+def slept(*, origin: str, state: str, precision: str, seed: int) -> dict[str, Any]:
+    """A backdoored network, or its clean twin, as it was trained and after it was put to sleep, in one precision.
+
+    Args:
+        origin: "poisoned" or "clean": what the network was trained on.
+        state: "trained" or "asleep"; the clean twin goes through the same steps.
+        precision: "float32" or "int8".
+        seed: Seed of training and of the calibration images.
+
+    Returns:
+        The counts of a scorecard.
+    """
+    digits, test = load("mnist5k")
+    model = sleeper(seed, origin)[state]
+    if precision == "int8":
+        _, own = public_and_own(digits)
+        model = quantised(model, own.sample(CALIBRATION, seed=seed).x)
+    return score(model, test, ATTACK).pairs()
+
+
+SWEEPS = (
+    Sweep(
+        "dormant",
+        slept,
+        grid(origin=("poisoned", "clean"), seed=range(5), state=("trained", "asleep"), precision=("float32", "int8")),
+        chapter="22_parts",
+    ),
+)
