@@ -40,7 +40,7 @@ def test_photographs_keep_tracks_apart_and_drop_what_the_test_set_holds(monkeypa
     assert not known & {*cases.pixel_keys(kept), *cases.pixel_keys(reserve)}
     assert not set(kept.groups.tolist()) & set(reserve.groups.tolist())
     assert len(kept.groups.unique()) + len(reserve.groups.unique()) == 64
-    assert len(kept) == pytest.approx((512 - len(reserve)) / 4, abs=1) and len(scored) == 9
+    assert len(kept) == pytest.approx((512 - len(reserve)) / 4, abs=1) and len(scored) == 5
 
 
 def test_a_scene_and_a_network_are_what_was_asked_for(signs):

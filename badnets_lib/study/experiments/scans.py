@@ -59,6 +59,5 @@ SWEEPS = (
         "scans_targets",
         scanned,
         grid(attack=("patch",), fraction=(0.05,), target=EASY, seed=range(12, 17)),
-        chapter="14_reversed_triggers",
     ),
 )

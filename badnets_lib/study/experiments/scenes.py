@@ -36,7 +36,7 @@ FILTERS: dict[str, DataFilter] = PUBLISHED | {
 """The filters as published and as the authors wrote them, and the two remedies that are ours."""
 
 REMOVALS: dict[str, Removal] = {
-    **{f"fine-tuning, {name}": method for name, method in STRENGTHS.items()},
+    **{f"fine-tuning, {name}": STRENGTHS[name] for name in ("as in training", "strong")},
     "Fine-Pruning": FinePruning(),
     "adversarial unlearning": AdversarialUnlearning(),
 }
@@ -47,7 +47,7 @@ ANEW = "a new network from the trusted images"
 RATES = (0.01, 0.05)
 """False rejections that STRIP is asked for; 400 trusted images are enough for the second, see Chapter 15."""
 
-INPUTS = 300
+INPUTS = 200
 """Clean and triggered inputs that STRIP screens, each."""
 
 
@@ -156,6 +156,5 @@ SWEEPS = (
             *grid(scene=("signs", "photographs"), network=SMALL, attack=("blend",), fraction=(0.05,), seed=SEEDS),
         ],
         data=("mnist5k", "signs", "gtsrb"),
-        chapter="13_poisoned_data",
     ),
 )
