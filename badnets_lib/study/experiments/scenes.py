@@ -145,6 +145,8 @@ def removals(case: Case, seed: int) -> dict[str, Any]:
 SMALL = ("SmallCNN",)
 SCENES = ("digits", "signs", "photographs")
 
+DATA = ("mnist5k", "signs", "gtsrb")
+
 SWEEPS = (
     Sweep(
         "scenes",
@@ -152,9 +154,20 @@ SWEEPS = (
         [
             *grid(scene=SCENES, network=SMALL, attack=("none", "patch"), fraction=(0.05,), seed=SEEDS),
             *grid(scene=("photographs",), network=SMALL, attack=("patch",), fraction=(0.01,), seed=SEEDS),
-            *grid(scene=SCENES, network=("SmallResNet",), attack=("patch",), fraction=(0.05,), seed=SEEDS),
-            *grid(scene=("signs", "photographs"), network=SMALL, attack=("blend",), fraction=(0.05,), seed=SEEDS),
         ],
-        data=("mnist5k", "signs", "gtsrb"),
+        data=DATA,
+        chapter="13_poisoned_data",
+    ),
+    Sweep(
+        "scenes_residual",
+        defended,
+        grid(scene=SCENES, network=("SmallResNet",), attack=("patch",), fraction=(0.05,), seed=SEEDS),
+        data=DATA,
+    ),
+    Sweep(
+        "scenes_blend",
+        defended,
+        grid(scene=("signs", "photographs"), network=SMALL, attack=("blend",), fraction=(0.05,), seed=SEEDS),
+        data=("signs", "gtsrb"),
     ),
 )
