@@ -3,9 +3,13 @@ import torch
 from torch import nn
 
 from badnets_lib import PaperCNN, SmallCNN, first_layer
-from badnets_lib.models.networks import BOOK, build
+from badnets_lib.models.networks import BOOK, SmallResNet, build
 
-EXAMPLES = (PaperCNN(), SmallCNN(), SmallCNN(channels=3, classes=43, width=4), SmallCNN(classes=2, width=1))
+EXAMPLES = (
+    *(PaperCNN(), SmallCNN(), SmallCNN(channels=3, classes=43, width=4), SmallCNN(classes=2, width=1)),
+    *(SmallResNet(), SmallResNet(channels=3, classes=43, width=4)),
+)
+each_small = pytest.mark.parametrize("small", [SmallCNN, SmallResNet])
 each_network = pytest.mark.parametrize("network", EXAMPLES, ids=lambda network: str(network.spec))
 
 
@@ -34,18 +38,28 @@ def test_the_papers_network_has_the_papers_size():
 
 
 @pytest.mark.parametrize("size", [(8, 8), (28, 28), (32, 20)])
-def test_the_small_network_takes_any_image_from_8x8(size):
-    assert SmallCNN(3, 5, 2)(torch.rand(2, 3, *size)).shape == (2, 5)
+@each_small
+def test_the_small_networks_take_any_image_from_8x8(small, size):
+    assert small(3, 5, 2)(torch.rand(2, 3, *size)).shape == (2, 5)
 
 
 @pytest.mark.parametrize(("name", "value", "least"), [("channels", 0, 1), ("classes", 1, 2), ("width", -1, 1)])
-def test_impossible_settings_are_refused(name, value, least):
+@each_small
+def test_impossible_settings_are_refused(small, name, value, least):
     with pytest.raises(ValueError, match=f"{name} must be at least {least}; got {value}"):
-        SmallCNN(**{name: value})
+        small(**{name: value})
+
+
+def test_a_residual_block_adds_what_it_is_given():
+    block = SmallResNet().block1.eval()
+    for layer in (block.conv1, block.conv2):
+        nn.init.zeros_(layer.weight)
+    x = torch.rand(2, 16, 6, 6)
+    assert torch.equal(block(x), x)
 
 
 @pytest.mark.parametrize(("spec", "message"), [
-    ({}, "unknown network None; known: PaperCNN, SmallCNN"),
+    ({}, "unknown network None; known: PaperCNN, SmallCNN, SmallResNet"),
     ({"name": "ResNet"}, "unknown network 'ResNet'"),
     ({"name": "PaperCNN", "width": 3}, "do not fit PaperCNN"),
     ({"name": "SmallCNN", "depth": 3}, "do not fit SmallCNN"),

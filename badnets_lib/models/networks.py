@@ -89,13 +89,92 @@ class SmallCNN(nn.Sequential):
         }
 
 
-BOOK: dict[str, type[PaperCNN] | type[SmallCNN]] = {"PaperCNN": PaperCNN, "SmallCNN": SmallCNN}
+class SmallResNet(nn.Sequential):
+    """A small residual network for any of the data sets: a convolution, three residual blocks, a mean over all places.
+
+    Args:
+        channels: Channels of the images: 1 for grey, 3 for colour.
+        classes: Number of classes.
+        width: Channels of the first block; the second has twice, the third four times as many.
+
+    Input [N, channels, H, W] in [0, 1] with H, W of at least 8, output logits [N, classes].
+
+    Raises:
+        ValueError: A setting is below its limit.
+
+    References:
+        He et al., Deep residual learning for image recognition, 2015. arXiv:1512.03385.
+    """
+
+    def __init__(self, channels: int = 1, classes: int = 10, width: int = 16) -> None:
+        for name, value, least in (("channels", channels, 1), ("classes", classes, 2), ("width", width, 1)):
+            if whole(name, value) < least:
+                raise ValueError(f"{name} must be at least {least}; got {value}")
+        super().__init__(
+            OrderedDict(
+                conv1=nn.Conv2d(channels, width, 3, padding=1, bias=False),  # [N, w, H, W]
+                norm1=nn.BatchNorm2d(width),
+                relu1=nn.ReLU(),
+                pool1=nn.MaxPool2d(2),  # [N, w, H/2, W/2]
+                block1=ResidualBlock(width, width),
+                block2=ResidualBlock(width, 2 * width, stride=2),  # [N, 2w, H/4, W/4]
+                block3=ResidualBlock(2 * width, 4 * width, stride=2),  # [N, 4w, H/8, W/8]
+                pool2=nn.AdaptiveAvgPool2d(1),  # [N, 4w, 1, 1]
+                flatten=nn.Flatten(),
+                fc1=nn.Linear(4 * width, classes),
+            )
+        )
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Name and settings, JSON-ready."""
+        first, last = self.get_submodule("conv1"), self.get_submodule("fc1")
+        return {
+            "name": "SmallResNet",
+            "channels": first.in_channels,
+            "classes": last.out_features,
+            "width": first.out_channels,
+        }
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions with batch norm, and what they are given added to what they answer.
+
+    Args:
+        inside: Channels it is given.
+        out: Channels it answers with.
+        stride: Of the first convolution; with 2 height and width are halved.
+    """
+
+    def __init__(self, inside: int, out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inside, out, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(out)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(out)
+        self.relu2 = nn.ReLU()
+        same = inside == out and stride == 1
+        self.shortcut = nn.Identity() if same else nn.Conv2d(inside, out, 1, stride=stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, inside, H, W] to [N, out, H / stride, W / stride]."""
+        inner = self.relu1(self.norm1(self.conv1(x)))
+        answer: Tensor = self.relu2(self.norm2(self.conv2(inner)) + self.shortcut(x))
+        return answer
+
+
+BOOK: dict[str, type[PaperCNN] | type[SmallCNN] | type[SmallResNet]] = {
+    "PaperCNN": PaperCNN,
+    "SmallCNN": SmallCNN,
+    "SmallResNet": SmallResNet,
+}
 """The networks that a spec can name. Any other is built by whoever loads its weights: see `provenance.load_model`."""
 
 
 def spec_of(model: nn.Module) -> dict[str, Any] | None:
     """The spec that rebuilds a network, if it is one of the book's and nobody has put other layers into it."""
-    if not isinstance(model, PaperCNN | SmallCNN) or type(model) not in BOOK.values():
+    if not isinstance(model, PaperCNN | SmallCNN | SmallResNet) or type(model) not in BOOK.values():
         return None
     try:
         with torch.device("meta"):

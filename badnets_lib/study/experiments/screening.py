@@ -21,7 +21,7 @@ LIMIT = 300
 """Inputs of each kind that are screened."""
 
 
-def screened(*, attack: str, fraction: float, seed: int) -> dict[str, Any]:
+def screened(*, attack: str, fraction: float, seed: int, covers: float = 1.0) -> dict[str, Any]:
     """Train one network and screen clean and triggered test inputs.
 
     Returns:
@@ -29,7 +29,7 @@ def screened(*, attack: str, fraction: float, seed: int) -> dict[str, Any]:
         clean inputs and "accepted" of the triggered ones that the network obeys; "entropies" and
         "triggered_entropies": deciles from 0% to 100%, in bits.
     """
-    case = prepare(attack, fraction, seed)
+    case = prepare(attack, fraction, seed, covers=covers)
     guard = Strip().fit(case.model, case.holding)
     clean = guard(case.test.sample(LIMIT, seed=seed).x).scores
     attacked = case.attack.on(case.test).sample(LIMIT, seed=seed)
@@ -71,5 +71,10 @@ SWEEPS = (
             *grid(attack=("all-to-all",), fraction=(0.1,), seed=range(3)),
         ],
         chapter="15_run_time",
+    ),
+    Sweep(
+        "screening_covers",
+        screened,
+        grid(attack=("blend-covered",), fraction=(0.05,), covers=(0.1, 0.2, 0.5, 1.0), seed=range(12, 17)),
     ),
 )
