@@ -36,6 +36,7 @@ ON_A_MODEL = tuple(each for each in ALL if each not in ROBUST_TRAININGS)
 QUICK = {
     "DeepKNN": {"k": 5},
     "Strip": {"overlays": 10},
+    "PartitionAggregation": {"members": 3, "epochs": 2},
     "NeuralCleanse": {"rounds": 2, "batches": 2, "batch_size": 16},
 }
 """Settings for tiny data; the defaults are for the book's."""

@@ -38,6 +38,12 @@ from .kinds import (
 from .knowledge import Holding as Holding, check_apart as check_apart
 from .neighbours import DeepKNN as DeepKNN
 from .neural_cleanse import NeuralCleanse as NeuralCleanse
+from .partition_aggregation import (
+    Certified as Certified,
+    PartitionAggregation as PartitionAggregation,
+    PartitionVote as PartitionVote,
+    certify as certify,
+)
 from .spectral_signatures import SpectralSignatures as SpectralSignatures
 from .strip import Strip as Strip
 from .unlearning import Unlearning as Unlearning
@@ -54,6 +60,12 @@ DATA_FILTERS: tuple[type[DataFilter], ...] = (ActivationClustering, SpectralSign
 MODEL_SCANS: tuple[type[ModelScan], ...] = (NeuralCleanse,)
 INPUT_FILTERS: tuple[type[InputFilter], ...] = (Strip,)
 REMOVALS: tuple[type[Removal], ...] = (FineTuning, FinePruning, Unlearning, AdversarialUnlearning)
-ROBUST_TRAININGS: tuple[type[RobustTraining], ...] = (FilterAndRetrain, AntiBackdoor, IsolateAndUnlearn, CutMix)
+ROBUST_TRAININGS: tuple[type[RobustTraining], ...] = (
+    FilterAndRetrain,
+    AntiBackdoor,
+    IsolateAndUnlearn,
+    CutMix,
+    PartitionAggregation,
+)
 ALL: tuple[type[Defense], ...] = (*DATA_FILTERS, *MODEL_SCANS, *INPUT_FILTERS, *REMOVALS, *ROBUST_TRAININGS)
 """Every defense by kind; a new one is added here, and the contract suite runs over it."""
