@@ -36,6 +36,7 @@ ON_A_MODEL = tuple(each for each in ALL if each not in ROBUST_TRAININGS)
 QUICK = {
     "DeepKNN": {"k": 5},
     "Strip": {"overlays": 10},
+    "PartitionAggregation": {"members": 3, "epochs": 2},
     "NeuralCleanse": {"rounds": 2, "batches": 2, "batch_size": 16},
     "NeuronPruning": {"iterations": 3, "batch_size": 16},
     "SharpnessAwareTuning": {"epochs": 2, "batch_size": 32},

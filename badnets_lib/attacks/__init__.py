@@ -12,6 +12,7 @@ from .input_aware import (
     cross_trigger_accuracy as cross_trigger_accuracy,
     train_input_aware as train_input_aware,
 )
+from .model_replacement import model_replacement as model_replacement, replacement_boost as replacement_boost
 from .transfer import (
     backdoor_channels as backdoor_channels,
     strengthened as strengthened,

@@ -41,6 +41,12 @@ from .knowledge import Holding as Holding, check_apart as check_apart
 from .neighbours import DeepKNN as DeepKNN
 from .neural_cleanse import NeuralCleanse as NeuralCleanse
 from .neuron_pruning import NeuronPruning as NeuronPruning
+from .partition_aggregation import (
+    Certified as Certified,
+    PartitionAggregation as PartitionAggregation,
+    PartitionVote as PartitionVote,
+    certify as certify,
+)
 from .scale_up import ScaleUp as ScaleUp
 from .sharpness import SharpnessAwareTuning as SharpnessAwareTuning
 from .spectral_signatures import SpectralSignatures as SpectralSignatures
@@ -68,6 +74,12 @@ REMOVALS: tuple[type[Removal], ...] = (
     SharpnessAwareTuning,
     NeuronPruning,
 )
-ROBUST_TRAININGS: tuple[type[RobustTraining], ...] = (FilterAndRetrain, AntiBackdoor, IsolateAndUnlearn, CutMix)
+ROBUST_TRAININGS: tuple[type[RobustTraining], ...] = (
+    FilterAndRetrain,
+    AntiBackdoor,
+    IsolateAndUnlearn,
+    CutMix,
+    PartitionAggregation,
+)
 ALL: tuple[type[Defense], ...] = (*DATA_FILTERS, *MODEL_SCANS, *INPUT_FILTERS, *REMOVALS, *ROBUST_TRAININGS)
 """Every defense by kind; a new one is added here, and the contract suite runs over it."""

@@ -205,6 +205,13 @@ CUT_OFF = Assumption(
     "triggers-that-survive-augmentation",
 )
 
+FEW_CHANGES = Assumption(
+    "fewer training images were inserted or deleted than the certificate counts",
+    "nothing is promised about the answer",
+    "",
+    "more-changes-than-are-certified",
+)
+
 # --- of filters at run time ---
 
 SURVIVES_BLENDING = Assumption(
