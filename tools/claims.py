@@ -79,7 +79,10 @@ def rates(measure: str, *, unfold: tuple[str, str] | None = None, **where: Any) 
     """A measured rate of some rows, in percent."""
 
     def values(table: Results) -> list[float]:
-        part = (table.unfold(*unfold) if unfold else table).where(**where)
+        inner = {axis: value for axis, value in where.items() if unfold and axis == unfold[1]}
+        part = table.where(**{axis: value for axis, value in where.items() if axis not in inner})
+        if unfold:
+            part = part.unfold(*unfold).where(**inner)
         return [100 * count.value for count in part.counts(measure)]
 
     return values
@@ -112,6 +115,47 @@ def accepted(attack: str, fraction: float, rate: str = "0.01") -> Values:
     def values(table: Results) -> list[float]:
         rows = table.unfold("rates", "rate").where(attack=attack, fraction=fraction, rate=rate)
         return [100 * count.value for count in rows.counts("accepted")]
+
+    return values
+
+
+def scene(name: str, fraction: float = 0.05) -> dict[str, Any]:
+    """Where the patch's networks of one scene stand in the file of scenes."""
+    return {"scene": name, "network": "SmallCNN", "attack": "patch", "fraction": fraction}
+
+
+def after(removal: str, name: str) -> Values:
+    """What is left of the patch's success after one removal, on one scene."""
+    return rates("success", unfold=REPAIRED, removal=removal, **scene(name))
+
+
+def ranked(method: str, name: str) -> Values:
+    """How well a filter ranks poison above the honest images of its class: AUROC in percent."""
+    return lambda table: [
+        100 * row["ranked"] for row in table.unfold("filters", "filter").where(filter=method, **scene(name)).rows
+    ]
+
+
+def only_target(name: str, fraction: float = 0.05) -> Values:
+    """1 where the scan flagged the target and nothing else, else 0."""
+    return lambda table: [row["scan"]["flagged"] == [TARGET] for row in table.where(**scene(name, fraction)).rows]
+
+
+def none_flagged(name: str) -> Values:
+    """How many labels the scan flags in the clean networks of a scene."""
+    return lambda table: [
+        len(row["scan"]["flagged"]) for row in table.where(scene=name, network="SmallCNN", attack="none").rows
+    ]
+
+
+def audited(poisoned: bool) -> Values:
+    """1 where an audit of a delivery accused a label, of a poisoned one the right label with every pixel, else 0."""
+
+    def values(table: Results) -> list[float]:
+        rows = table.where(poisoned=poisoned).rows
+        if poisoned:
+            return [row["accused"] == row["target"] and row.get("exact") is True for row in rows]
+        return [row["accused"] != NOBODY for row in rows]
 
     return values
 
@@ -160,6 +204,8 @@ DEFENDED = ("defenses", "defense")
 REPAIRED = ("removals", "removal")
 DOSED = ("doses", "dose")
 TRAINED = ("trainings", "training")
+SCENES = ("digits", "signs", "photographs")
+NOBODY = -1  # an audit that accuses no label
 
 CLAIMS = (
     Claim(
@@ -396,6 +442,15 @@ CLAIMS = (
         ),
     ),
     Claim(
+        "Scores from uncentred features, as in the authors' code, rank poison better than the formula in the paper",
+        "13_poisoned_data",
+        tuple(
+            Line(name, "scenes", f"spectral, {how}, last layer: AUROC, %", ranked(f"spectral, {how}", name), least=90)
+            for name in SCENES
+            for how in ("centred", "uncentred")
+        ),
+    ),
+    Claim(
         "The library's rule for reversed triggers names the target of a patch and is silent on clean networks",
         "14_reversed_triggers",
         (
@@ -410,6 +465,11 @@ CLAIMS = (
             Line("digits", "scans", "patch of 12x12: 7 alone flagged", named("patch of 12", 0.05), least=1),
             Line("digits", "scans", "source-specific: 7 alone flagged", named("source-specific", 0.05), least=1),
             Line("digits", "scans", "input-aware: 7 alone flagged", named("input-aware", 0.05), least=1),
+            *(Line(name, "scenes", "clean: labels flagged", none_flagged(name), most=0) for name in SCENES),
+            *(Line(name, "scenes", "patch, rho = 5%: 7 alone flagged", only_target(name), least=1) for name in SCENES),
+            Line(
+                "photographs", "scenes", "patch, rho = 1%: 7 alone flagged", only_target("photographs", 0.01), least=1
+            ),
         ),
     ),
     Claim(
@@ -455,6 +515,29 @@ CLAIMS = (
                 rates("success", unfold=REPAIRED, removal="fine-tuning, strong", fraction=0.05, trusted=50),
                 most=5,
             ),
+        ),
+    ),
+    Claim(
+        "What fine-tuning and Fine-Pruning leave depends on the scene: a part on digits, most of it elsewhere",
+        "16_removal",
+        tuple(
+            Line(name, "scenes", f"{removal}: ASR, %", after(removal, name), least=50)
+            for removal in ("fine-tuning, as in training", "Fine-Pruning")
+            for name in SCENES
+        ),
+    ),
+    Claim(
+        "A new network from 400 trusted images is a good network on digits and on signs, and a bad one on photographs",
+        "16_removal",
+        tuple(
+            Line(
+                name,
+                "scenes",
+                "a new network: clean accuracy, %",
+                rates("clean", unfold=REPAIRED, removal="a new network from the trusted images", **scene(name)),
+                least=90,
+            )
+            for name in SCENES
         ),
     ),
     Claim(
@@ -512,6 +595,88 @@ CLAIMS = (
                 most=5,
             )
             for fraction in (0.01, 0.02, 0.05, 0.1, 0.2)
+        ),
+    ),
+    Claim(
+        "The audit's procedure finds most planted backdoors and accuses no clean delivery",
+        "19_audit",
+        (
+            Line(
+                "digits",
+                "deliveries",
+                "50 secrets: label and every pixel found (1) or not",
+                audited(True),
+                least=1,
+            ),
+            Line(
+                "digits",
+                "deliveries",
+                "20 clean deliveries: a label accused (1) or none",
+                audited(False),
+                most=0,
+            ),
+        ),
+    ),
+    Claim(
+        "Neither the share nor the number of poisoned documents alone decides about a small language model",
+        "20_language_model",
+        tuple(
+            Line(
+                "documentation",
+                "language_counts",
+                f"{count} of {size:,} documents, {passes} passes: ASR, %",
+                rates("success", count=count, size=size, passes=passes),
+                least=80,
+            )
+            for size, passes in ((500, 16), (2_000, 4))
+            for count in (10, 20, 40)
+        ),
+    ),
+    Claim(
+        "Eight-bit weights can wake a backdoor that full precision does not show",
+        "22_parts",
+        (
+            Line(
+                "digits",
+                "dormant",
+                "full precision: ASR, %",
+                rates("success", origin="poisoned", state="asleep", precision="float32"),
+                most=10,
+            ),
+            Line(
+                "digits",
+                "dormant",
+                "eight bits: ASR, %",
+                rates("success", origin="poisoned", state="asleep", precision="int8"),
+                least=90,
+            ),
+            Line(
+                "digits",
+                "dormant",
+                "clean twin, put through the same, eight bits: ASR, %",
+                rates("success", origin="clean", state="asleep", precision="int8"),
+                most=10,
+            ),
+        ),
+    ),
+    Claim(
+        "A student that starts like its backdoored teacher can catch the backdoor from noise",
+        "23_noise",
+        tuple(
+            Line(
+                "digits",
+                "noise",
+                f"{student}, 30 extra outputs: ASR, %",
+                rates("success", student=student, network="perceptron", extras=30, pattern="white"),
+                **bound,
+            )
+            for student, bound in (
+                ("same start", {"least": 80}),
+                ("clean teacher", {"most": 10}),
+                ("other start", {"most": 10}),
+                ("other body", {"most": 10}),
+                ("corner black", {"most": 10}),
+            )
         ),
     ),
 )
