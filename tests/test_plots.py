@@ -184,8 +184,8 @@ def test_a_heat_map_stars_the_cells_it_is_told_to():
     assert [text.get_text() for text in ax.texts] == ["25%", "50%*"]
 
 
-def test_a_spread_is_a_line_with_the_band_it_was_given():
-    ax = plots.spread(plt.gca(), [1, 2], [(0.5, 0.4, 0.7), (0.6, 0.6, 0.6)], "ASR", "backdoored")
+def test_a_band_is_a_line_with_the_span_it_was_given():
+    ax = plots.band(plt.gca(), [1, 2], [(0.5, 0.4, 0.7), (0.6, 0.6, 0.6)], "ASR", "backdoored")
     assert ax.lines[0].get_ydata().tolist() == [0.5, 0.6] and ax.lines[0].get_color() == plots.BACKDOORED
     ys = ax.collections[0].get_paths()[0].vertices[:, 1]
     assert (ys.min(), ys.max()) == (0.4, 0.7)

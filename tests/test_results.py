@@ -92,20 +92,6 @@ def test_a_rerun_is_compared_to_the_depth(made):
     assert told.startswith("each, a, hit was 5")
 
 
-def test_a_spread_is_students_interval_of_the_mean(made):
-    mean, low, high = made.where(size=2).spread("hit")
-    assert mean == pytest.approx(0.21)
-    assert (high - mean) == pytest.approx(mean - low) == pytest.approx(4.302653 * 0.01 / 3**0.5, rel=1e-5)
-
-
-def test_a_spread_stays_within_the_possible():
-    assert r.spread([1.0, 1.0, 1.0]) == (1.0, 1.0, 1.0)
-    mean, low, high = r.spread([0.0, 1.0, 1.0])
-    assert (low, high) == (0.0, 1.0) and mean == pytest.approx(2 / 3)
-    with pytest.raises(ValueError, match="at least 2 rates; got 1"):
-        r.spread([0.5])
-
-
 def test_the_origin_says_where_numbers_come_from(made):
     told = str(made.origin)
     for part in ("make results ONLY=example", "mnist5k", "torch", "Python", "threads a cell: 1"):

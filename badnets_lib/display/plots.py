@@ -121,21 +121,21 @@ def band(ax: Axes, x: Sequence[int | float], counts: Sequence[Proportion], label
     return ax
 
 
-def spread(
+def band(
     ax: Axes, x: Sequence[int | float], spans: Sequence[tuple[float, float, float]], label: str, look: str = ""
 ) -> Axes:
-    """A line through means with a band from low to high: `spans` are (mean, low, high), as `Results.spread` gives them.
+    """A line with a band from low to high, for instance the interval of each of one network's counts.
 
     Args:
         ax: Where to draw.
         x: One place per span.
-        spans: (mean, low, high) each.
+        spans: (value, low, high) each.
         label: Name in the legend.
         look: "clean" or "backdoored" for the looks these have everywhere; else the next free one.
     """
     marker, linestyle = OTHER_LOOKS[len(ax.lines) % len(OTHER_LOOKS)]
-    means, low, high = zip(*spans, strict=True)
-    (line,) = ax.plot(x, means, label=label, **LOOKS.get(look, {"marker": marker, "linestyle": linestyle}))
+    values, low, high = zip(*spans, strict=True)
+    (line,) = ax.plot(x, values, label=label, **LOOKS.get(look, {"marker": marker, "linestyle": linestyle}))
     ax.fill_between(x, low, high, alpha=0.2, color=line.get_color(), linewidth=0)
     return ax
 

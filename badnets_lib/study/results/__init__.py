@@ -17,7 +17,7 @@ from ... import _codec
 from ...files import write_atomically
 from ..sweeps import Row, Sweep
 from ._origin import UNKNOWN as UNKNOWN, Origin as Origin
-from ._table import Results as Results, spread as spread
+from ._table import Results as Results
 
 FOLDER = Path(__file__).parent
 

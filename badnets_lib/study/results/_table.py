@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
@@ -94,34 +93,9 @@ class Results:
         return [Proportion(*row[measure]) for row in self.rows]
 
     def count(self, measure: str) -> Proportion:
-        """All rows' counts added up. Its interval treats all trials as independent: see `spread`."""
+        """All rows' counts added up. Its interval treats all trials as independent: see `seeds`."""
         return reduce(add, self.counts(measure))
 
     def seeds(self, measure: str) -> Seeds:
         """A rate over the rows, one row a seed: how it is shown, every seed and from five on an interval."""
         return Seeds(self.counts(measure))
-
-    def spread(self, measure: str, confidence: float = 0.95) -> tuple[float, float, float]:
-        """(mean, low, high) of a rate over the rows, one row a seed: Student's interval, kept in [0, 1].
-
-        This is the interval to show when seeds differ more than sampling the test set would explain.
-        """
-        return spread([count.value for count in self.counts(measure)], confidence)
-
-
-def spread(rates: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
-    """(mean, low, high) of rates in [0, 1]: Student's t interval of the mean, kept in [0, 1].
-
-    Raises:
-        ValueError: Fewer than two rates say nothing of a spread.
-    """
-    if len(rates) < 2:
-        raise ValueError(f"a spread needs at least 2 rates; got {len(rates)}")
-    import numpy as np
-    from scipy import stats
-
-    mean, error = float(np.mean(rates)), float(stats.sem(rates))
-    if error == 0:
-        return mean, mean, mean
-    low, high = stats.t.interval(confidence, len(rates) - 1, mean, error)
-    return mean, max(0.0, float(low)), min(1.0, float(high))
