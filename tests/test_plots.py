@@ -184,8 +184,7 @@ def test_a_heat_map_stars_the_cells_it_is_told_to():
     assert [text.get_text() for text in ax.texts] == ["25%", "50%*"]
 
 
-def test_a_band_is_a_line_with_the_span_it_was_given():
-    ax = plots.band(plt.gca(), [1, 2], [(0.5, 0.4, 0.7), (0.6, 0.6, 0.6)], "ASR", "backdoored")
-    assert ax.lines[0].get_ydata().tolist() == [0.5, 0.6] and ax.lines[0].get_color() == plots.BACKDOORED
-    ys = ax.collections[0].get_paths()[0].vertices[:, 1]
-    assert (ys.min(), ys.max()) == (0.4, 0.7)
+def test_a_band_can_take_a_look_that_is_not_its_label():
+    ax = plots.band(plt.gca(), [1, 2], [Proportion(1, 2), Proportion(3, 4)], "ASR", "backdoored")
+    assert ax.lines[0].get_ydata().tolist() == [0.5, 0.75] and ax.lines[0].get_color() == plots.BACKDOORED
+    assert ax.get_legend_handles_labels()[1] == ["ASR"]

@@ -111,31 +111,20 @@ def curves(histories: Mapping[str, Sequence[Epoch]], name: str, *, ax: Axes | No
     return ax
 
 
-def band(ax: Axes, x: Sequence[int | float], counts: Sequence[Proportion], label: str) -> Axes:
-    """A line through proportions with their 95% Wilson intervals as a band."""
-    marker, linestyle = OTHER_LOOKS[len(ax.lines) % len(OTHER_LOOKS)]
-    look = LOOKS.get(label, {"marker": marker, "linestyle": linestyle})
-    (line,) = ax.plot(x, [count.value for count in counts], label=label, **look)
-    low, high = zip(*(count.interval() for count in counts), strict=True)
-    ax.fill_between(x, low, high, alpha=0.2, color=line.get_color(), linewidth=0)
-    return ax
-
-
-def band(
-    ax: Axes, x: Sequence[int | float], spans: Sequence[tuple[float, float, float]], label: str, look: str = ""
-) -> Axes:
-    """A line with a band from low to high, for instance the interval of each of one network's counts.
+def band(ax: Axes, x: Sequence[int | float], counts: Sequence[Proportion], label: str, look: str = "") -> Axes:
+    """A line through proportions with their 95% Wilson intervals as a band.
 
     Args:
         ax: Where to draw.
-        x: One place per span.
-        spans: (value, low, high) each.
+        x: One place per proportion.
+        counts: Counts of one network each.
         label: Name in the legend.
-        look: "clean" or "backdoored" for the looks these have everywhere; else the next free one.
+        look: "clean" or "backdoored" for the looks these have everywhere; by default the label's, else the next free.
     """
     marker, linestyle = OTHER_LOOKS[len(ax.lines) % len(OTHER_LOOKS)]
-    values, low, high = zip(*spans, strict=True)
-    (line,) = ax.plot(x, values, label=label, **LOOKS.get(look, {"marker": marker, "linestyle": linestyle}))
+    style = LOOKS.get(look or label, {"marker": marker, "linestyle": linestyle})
+    (line,) = ax.plot(x, [count.value for count in counts], label=label, **style)
+    low, high = zip(*(count.interval() for count in counts), strict=True)
     ax.fill_between(x, low, high, alpha=0.2, color=line.get_color(), linewidth=0)
     return ax
 
