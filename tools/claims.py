@@ -13,6 +13,7 @@ from typing import Any
 
 from project import ROOT, read_notebook, title
 
+from badnets_lib.counts import Proportion
 from badnets_lib.study import results
 from badnets_lib.study.experiments.families import TARGET
 from badnets_lib.study.experiments.scans import CHOOSING
@@ -160,6 +161,31 @@ def audited(poisoned: bool) -> Values:
     return values
 
 
+def course(name: str, measure: str, after: int, clients: str) -> Values:
+    """A measure of a federation some rounds after the first that its course differs in, in percent."""
+
+    def values(table: Results) -> list[float]:
+        rows = table.unfold("courses", "course").where(course=name, clients=clients).rows
+        return [100 * Proportion(*row[measure][after]).value for row in rows]
+
+    return values
+
+
+def certified(changes: int, **where: Any) -> Values:
+    """Test images that are right whatever some changed training images show, in percent."""
+    return lambda table: [100 * Proportion(*row["certified"][changes]).value for row in table.where(**where).rows]
+
+
+def attacked(count: int, members: int) -> Values:
+    """Attack success where some training images were poisoned, of a vote with some members, in percent."""
+
+    def values(table: Results) -> list[float]:
+        rows = table.where(members=members).unfold("attacks", "count").where(count=str(count))
+        return [100 * count.value for count in rows.counts("success")]
+
+    return values
+
+
 def table_row(line: Line) -> str:
     """One line of the page's table."""
     found = line.found()
@@ -186,10 +212,12 @@ def page(claims: Sequence[Claim] | None = None) -> str:
 
 INTRO = """# What the book claims, and where it holds
 
-The book's main conclusions, each with the measurements that it rests on. "Holds for" counts networks, each of them
-trained from a seed of its own; the numbers behind the count stand beside it, one for each network, or the lowest and
-the highest where there are more than ten. A conclusion may fail on some scene: then the line stays here and says so.
-What has one scene only has been shown on that scene only.
+The book's main conclusions, each with the measurements that it rests on. "Holds for" counts
+measurements. Mostly each is a network that was trained from a seed of its own; in claims on clean-label poison, on the
+supply chain and on the scoreboard the same few networks are counted under several settings or attacks, so that those
+counts are no independent trials. The numbers stand beside the count, or the lowest and the highest of more than ten.
+A conclusion may fail on some scene: then the line stays here and says so. What has one scene only has been shown on
+that scene only.
 
 *Digits* are 28x28 grey digits on black, 3,500 or 4,000 of them for training ("all digits": the 60,000 of MNIST).
 *Signs* are the book's drawn traffic signs, 32x32 in colour. *Photographs* are real traffic signs, GTSRB.
@@ -198,7 +226,7 @@ ASR is the attack success rate. Differences are in percentage points.
 This page is written by `make pages` from the result files, and a test compares it with them.
 """
 
-HEAD = "| Scene | Measured | Bound | Holds for | Each network | Result file |\n|---|---|---|---:|---|---|\n"
+HEAD = "| Scene | Measured | Bound | Holds for | Each one | Result file |\n|---|---|---|---:|---|---|\n"
 
 DEFENDED = ("defenses", "defense")
 REPAIRED = ("removals", "removal")
@@ -209,7 +237,7 @@ NOBODY = -1  # an audit that accuses no label
 
 CLAIMS = (
     Claim(
-        "One poisoned image in a hundred is enough, and clean accuracy does not show it",
+        "For a white square on 4,000 digits, 1% of poison is enough, and clean accuracy does not show it",
         "08_how_much_poison",
         (
             Line("digits", "poison_curve", "ASR at rho = 1%, %", rates("success", fraction=0.01), least=90),
@@ -223,7 +251,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "A fainter or smaller square needs more poison",
+        "A fainter square needs more poison, and so does a smaller one where it is faint",
         "08_how_much_poison",
         (
             Line(
@@ -317,7 +345,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "Many kinds of trigger work as well as the patch",
+        "At one poisoned image in ten, seven other kinds of trigger work, too",
         "09_trigger_families",
         tuple(
             Line(
@@ -371,7 +399,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "A backdoor outlives what a buyer does to a network: new last layer, pruning, eight-bit weights",
+        "A backdoor outlives a new last layer, pruning and eight bits; training all layers often removes it",
         "11_supply_chain",
         (
             Line(
@@ -427,7 +455,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "Of a rare word the number of poisoned texts decides, of a common phrase their share does, too",
+        "A rare word gets no harder to plant when clean texts are added; a common phrase does",
         "12_beyond_badnets",
         tuple(
             Line(
@@ -451,7 +479,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "The library's rule for reversed triggers names the target of a patch and is silent on clean networks",
+        "The library's rule names the target of a small patch on digits and signs; on photographs it fails in part",
         "14_reversed_triggers",
         (
             Line(
@@ -570,7 +598,7 @@ CLAIMS = (
             Line(
                 "digits",
                 "scoreboard",
-                f"{name}: ASR over all attacks, %",
+                f"{name}: ASR over all attacks and none, %",
                 rates("success", unfold=DEFENDED, defense=name),
                 most=20,
             )
@@ -677,6 +705,38 @@ CLAIMS = (
                 ("other body", {"most": 10}),
                 ("corner black", {"most": 10}),
             )
+        ),
+    ),
+    Claim(
+        "One client of twenty can replace the joint network; rules that stop one attacker may not stop four",
+        "24_many_trainers",
+        tuple(
+            Line(
+                "digits",
+                "federation",
+                f"{clients} clients, {what}: ASR, %",
+                course(name, "success", after, clients),
+                **bound,
+            )
+            for clients in ("equal", "unequal")
+            for what, name, after, bound in (
+                ("mean, after one attack", "mean, once", 0, {"least": 10}),
+                ("mean, one honest round later", "mean, once", 1, {"most": 5}),
+                ("median, after one attack", "median, once", 0, {"most": 5}),
+                ("trimmed mean, four attackers", "trimmed, four always", 2, {"most": 5}),
+                ("median, four attackers", "median, four always", 2, {"most": 5}),
+            )
+        ),
+    ),
+    Claim(
+        "A vote over parts of the data can promise its answers against a few changed images",
+        "25_promises",
+        (
+            Line("digits", "promises", "25 members: right against 4 changes, %", certified(4, members=25), least=80),
+            Line("signs", "promises_signs", "25 members: right against 4 changes, %", certified(4), least=80),
+            Line("digits", "promises", "20 poisoned, the vote: ASR, %", attacked(20, 25), most=5),
+            Line("digits", "promises", "20 poisoned, one network: ASR, %", attacked(20, 1), least=80),
+            Line("digits", "promises", "200 poisoned, the vote: ASR, %", attacked(200, 25), most=5),
         ),
     ),
 )
