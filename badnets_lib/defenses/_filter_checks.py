@@ -37,6 +37,17 @@ def check_split(label: int, images: int, smaller: float, *, clear: bool, flagged
         )
 
 
+def check_amount(epsilon: float, margin: float) -> None:
+    """A filter that flags `margin` times the part `epsilon` of a class flags something, and not all of it.
+
+    Raises:
+        ValueError: It does not.
+    """
+    if not (epsilon > 0 and margin > 0 and epsilon * margin < 1):
+        limits = "epsilon and margin must be positive, their product below 1"
+        raise ValueError(f"{limits}; got {epsilon} and {margin}")
+
+
 def check_epsilon(epsilon: float, *, limit: float = 0.4) -> None:
     """Warn if the expected amount of poison is so much of a class that "far out" may be the clean part.
 

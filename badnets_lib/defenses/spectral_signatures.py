@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .._numbers import check_numbers
 from ..data.images import ImageSet, Labels
-from ._filter_checks import check_epsilon, check_equal_classes, check_flags, check_not_silent
+from ._filter_checks import check_amount, check_epsilon, check_equal_classes, check_flags, check_not_silent
 from .assumptions import (
     HALF_A_CLASS,
     LOGITS_AS_FEATURES,
@@ -67,9 +67,7 @@ class SpectralSignatures(DataFilter):
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        if not (self.epsilon > 0 and self.margin > 0 and self.epsilon * self.margin < 1):
-            limits = "epsilon and margin must be positive, their product below 1"
-            raise ValueError(f"{limits}; got {self.epsilon} and {self.margin}")
+        check_amount(self.epsilon, self.margin)
         if not 0 <= self.separation <= 1:
             raise ValueError(f"separation must lie in [0, 1]; got {self.separation}")
 

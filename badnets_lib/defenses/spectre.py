@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .._numbers import check_numbers
 from .._progress import track
 from ..data.images import ImageSet, Labels
-from ._filter_checks import check_epsilon, check_equal_classes, check_flags
+from ._filter_checks import check_amount, check_epsilon, check_equal_classes, check_flags
 from .assumptions import HALF_A_CLASS, LOGITS_AS_FEATURES, MOST_FLAGGED, THE_LAYER, UNEQUAL_CLASSES, Assumption
 from .features import Features, features_of_set, finite, positions_by_class, principal
 from .kinds import DataFilter
@@ -77,9 +77,7 @@ class Spectre(DataFilter):
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        if not (self.epsilon > 0 and self.margin > 0 and self.epsilon * self.margin < 1):
-            limits = "epsilon and margin must be positive, their product below 1"
-            raise ValueError(f"{limits}; got {self.epsilon} and {self.margin}")
+        check_amount(self.epsilon, self.margin)
 
     def __call__(self, model: nn.Module, data: ImageSet) -> Flags:
         """Judge the training set of a model.
