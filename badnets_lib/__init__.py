@@ -86,8 +86,9 @@ if TYPE_CHECKING:
     from .auditing import Audit as Audit, audit as audit
     from .display import plots as plots, tables as tables, widgets as widgets
     from .study import results as results, sweeps as sweeps
+    from .study.exercises import check as check
 
-LAZY = {"Audit": ".auditing", "audit": ".auditing"}
+LAZY = {"Audit": ".auditing", "audit": ".auditing", "check": ".study.exercises"}
 """Attributes that live in a room which is imported when they are first used."""
 
 ROOMS = {

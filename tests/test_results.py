@@ -120,13 +120,16 @@ def test_rows_measured_anew_take_their_old_places(made):
             "badnets_lib": "0", "python": "3", "machine": "m", "device": "cpu", "threads": 1,
         })
     ])  # fmt: skip
-    joined = r.with_rows(made, newer)
+    cells = [{axis: row[axis] for axis in made.axes} for row in made.rows]
+    joined = r.with_rows(made, newer, cells)
     assert [row["hit"][0] for row in joined.rows] == [10, 11, 12, 20, 99, 22]
     assert len(joined.origin.code) == 2 and joined.origin.dates == (made.origin.dates[0], "2030-01-01")
     assert joined.origin.seconds == pytest.approx(sum(row["seconds"] for row in joined.rows), abs=0.06)
-    stranger = replace(newer, rows=({"size": 7, "seed": 1, "hit": [1, 100], "seconds": 1.0},))
-    with pytest.raises(ValueError, match="example has no row with the keywords of"):
-        r.with_rows(made, stranger)
+    added = replace(newer, rows=({"size": 7, "seed": 1, "hit": [1, 100], "seconds": 1.0},))
+    grown = r.with_rows(made, added, [{"size": 7, "seed": 1}, cells[0]])
+    assert [row["hit"][0] for row in grown.rows] == [1, 10]
+    with pytest.raises(ValueError, match='example has no row for {"seed": 1, "size": 7}'):
+        r.with_rows(made, newer, [{"size": 7, "seed": 1}])
 
 
 @pytest.mark.parametrize(("change", "words"), [
@@ -213,13 +216,26 @@ def example(monkeypatch, tmp_path):
 
 
 def test_a_run_writes_a_file_and_a_check_finds_it_right(example, capsys):
-    tool.run(tool.pick([]), 1, "same")
+    tool.run(tool.pick([]), 1, "same", missing=False)
     assert tool.check(tool.pick(["example"]), 2, 0, 1) == 0
     assert capsys.readouterr().out.count("agrees") == 2
 
 
+def test_only_what_is_missing_runs(example, monkeypatch):
+    tool.run([replace(example, cells=example.cells[:4])], 1, "same", missing=True)
+    first = r.load("example", tool.FOLDER)
+    seen = []
+    monkeypatch.setattr(tool, "sweep", lambda run, cells, *rest, **more: seen.extend(cells) or sweep(run, cells, *rest, **more))
+    tool.run([example], 1, "same", missing=True)
+    whole = r.load("example", tool.FOLDER)
+    assert seen == example.cells[4:]
+    assert whole.rows[:4] == first.rows and len(whole) == 6
+    tool.run([example], 1, "same", missing=True)
+    assert len(seen) == 2
+
+
 def test_a_check_finds_a_number_that_cannot_be_repeated(example, capsys):
-    tool.run(tool.pick([]), 1, "same")
+    tool.run(tool.pick([]), 1, "same", missing=False)
     path = tool.FOLDER / "example.json"
     path.write_text(re.sub(r"\[(\d+), 100\]", "[90, 100]", path.read_text()))
     assert tool.check(tool.pick([]), 6, 0, 1) == 6

@@ -33,6 +33,7 @@ GENERATED = ("status.md", "images/lesson.png")  # in git all the same: the READM
 SCHEMA = "report.schema.json"  # published at the address it gives itself
 WEB = ROOT / "badnets_lib" / "display" / "web"  # scripts that notebooks show elsewhere, too
 OFFLINE = "offline.js"  # a service worker may serve the folder it lies in, and those below
+EXTENSIONS = ("captions.py", "terms.py")  # named in _config.yml
 SKIP = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__", ".jupyter_cache")
 JUPYTER_BOOK = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
 
@@ -64,6 +65,9 @@ def stage(out: Path) -> Path:
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy2(ROOT / name, source / name)
     shutil.copytree(CHAPTERS, source / "chapters", ignore=SKIP)
+    (source / "tools").mkdir()
+    for name in EXTENSIONS:
+        shutil.copy2(ROOT / "tools" / name, source / "tools" / name)
     shutil.copytree(WEB, source / "chapters" / "_static", dirs_exist_ok=True)
     return source
 

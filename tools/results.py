@@ -1,6 +1,7 @@
 """Makes and checks the committed results: `make results` and `make results-check`.
 
     python tools/results.py run [NAME ...]      run sweeps, all by default, and write their result files
+    python tools/results.py run NAME --missing  run only the cells that the result file lacks
     python tools/results.py check [NAME ...]    rerun a few cells of each and compare
 
 Finished cells are kept in _build/sweeps, so a run that was stopped goes on where it was.
@@ -25,7 +26,7 @@ from badnets_lib import DataUnavailable, load
 from badnets_lib.counts import Difference, Proportion
 from badnets_lib.models.training import pick_device
 from badnets_lib.study import experiments, results
-from badnets_lib.study.sweeps import Reuse, Sweep, sweep
+from badnets_lib.study.sweeps import Cell, Reuse, Sweep, sweep
 
 FOLDER = results.FOLDER
 KEPT = ROOT / "_build" / "sweeps"
@@ -41,18 +42,37 @@ def sweeps() -> dict[str, Sweep]:
     return {found.name: found for module in modules for found in getattr(module, "SWEEPS", ())}
 
 
-def run(chosen: Iterable[Sweep], jobs: int, reuse: Reuse) -> None:
-    """Run sweeps and write their result files."""
+def run(chosen: Iterable[Sweep], jobs: int, reuse: Reuse, missing: bool) -> None:
+    """Run sweeps, or those of their cells that the result files lack, and write the files."""
     for made in chosen:
-        print(f"{made.name}: {len(made.cells)} cells", flush=True)
+        cells = lacking(made) if missing else made.cells
+        print(f"{made.name}: {len(cells)} of {len(made.cells)} cells", flush=True)
         try:
             for name in made.data:
                 load(name)
         except DataUnavailable as error:
             raise SystemExit(f"{made.name} needs data that is not here: {error}") from None
-        rows = sweep(made.run, made.cells, KEPT / made.name, jobs=jobs, label=made.name, reuse=reuse)
-        path = results.save(results.table_of(made, rows), FOLDER)
+        if not cells:
+            continue
+        rows = sweep(made.run, cells, KEPT / made.name, jobs=jobs, label=made.name, reuse=reuse)
+        table = results.table_of(made, rows)
+        if len(cells) < len(made.cells):
+            table = results.with_rows(results.load(made.name, FOLDER), table, made.cells)
+        path = results.save(table, FOLDER)
         print(f"  {path.relative_to(ROOT)}", flush=True)
+
+
+def lacking(made: Sweep) -> list[Cell]:
+    """The cells of a sweep that its result file holds no row for."""
+    if not (FOLDER / f"{made.name}.json").exists():
+        return made.cells
+    kept = results.load(made.name, FOLDER)
+    return [cell for cell in made.cells if not holds(kept, cell)]
+
+
+def holds(kept: results.Results, cell: Cell) -> bool:
+    """Whether a result has a row for a cell."""
+    return any(all(row.get(axis) == cell.get(axis) for axis in {*kept.axes, *cell}) for row in kept.rows)
 
 
 def check(chosen: Iterable[Sweep], cells: int, seed: int, jobs: int) -> int:
@@ -108,9 +128,10 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=2, help="for check: cells of each sweep")
     parser.add_argument("--seed", type=int, default=0, help="for check: another seed checks other cells")
     parser.add_argument("--reuse", choices=get_args(Reuse), default="same", help="any: take rows of older code too")
+    parser.add_argument("--missing", action="store_true", help="for run: only cells that the result file lacks")
     asked = parser.parse_args()
     if asked.what == "run":
-        run(pick(asked.names), asked.jobs, asked.reuse)
+        run(pick(asked.names), asked.jobs, asked.reuse, asked.missing)
     elif check(pick(asked.names), asked.cells, asked.seed, asked.jobs):
         sys.exit("some cells disagree with the committed results; see above")
 

@@ -281,17 +281,17 @@ FRACTIONS = (0.003, 0.01, 0.02, 0.05, 0.1)
 SEEDS = range(3)
 CHAPTER = "09_trigger_families"
 INPUT_AWARE = (
-    *grid(fraction=(1 / 64, 2 / 64, 3 / 64, 6 / 64), cross=(0.1,), diversity=(0.1,), seed=SEEDS),
-    *grid(fraction=(6 / 64,), cross=(0.0,), diversity=(0.1, 0.0), seed=SEEDS),
+    *grid(fraction=(1 / 64, 2 / 64, 3 / 64, 6 / 64), cross=(0.1,), diversity=(0.1,), seed=range(5)),
+    *grid(fraction=(6 / 64,), cross=(0.0,), diversity=(0.1, 0.0), seed=range(5)),
 )
 SEMANTIC = (
-    *grid(above=(3.2,), relabelled=(0.0, 0.1, 0.25, 0.5, 0.75, 1.0), seed=SEEDS),
-    *grid(above=(3.5, 4.0), relabelled=(1.0,), seed=SEEDS),
+    *grid(above=(3.2,), relabelled=(0.0, 0.1, 0.25, 0.5, 0.75, 1.0), seed=range(5)),
+    *grid(above=(3.5, 4.0), relabelled=(1.0,), seed=range(5)),
 )
 
 SWEEPS = (
     Sweep("families", one_family, grid(family=tuple(TRIGGERS), fraction=FRACTIONS, seed=SEEDS), chapter=CHAPTER),
-    Sweep("families_twin", clean_twin, grid(seed=SEEDS), chapter=CHAPTER),
+    Sweep("families_twin", clean_twin, grid(seed=range(5)), chapter=CHAPTER),
     Sweep(
         "families_ground",
         before_a_ground,
@@ -304,7 +304,7 @@ SWEEPS = (
         grid(surrogate=tuple(SURROGATES), fraction=(0.05,), seed=range(5)),
         chapter=CHAPTER,
     ),
-    Sweep("physical", seen_in_poses, grid(poses=(1, 16), fraction=(0.02, 0.05), seed=SEEDS), chapter=CHAPTER),
+    Sweep("physical", seen_in_poses, grid(poses=(1, 16), fraction=(0.02, 0.05), seed=range(5)), chapter=CHAPTER),
     Sweep("semantic", semantic, list(SEMANTIC), chapter=CHAPTER),
     Sweep("input_aware", input_aware, list(INPUT_AWARE), chapter=CHAPTER),
 )

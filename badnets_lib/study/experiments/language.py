@@ -194,7 +194,7 @@ SWEEPS = (  # no page quotes the last two yet: they name no chapter
         counted,
         [
             {"size": size, "passes": passes, "count": count, "seed": seed}
-            for seed in range(3)
+            for seed in range(5)
             for count in COUNTS
             for size, passes in PAIRS
         ],

@@ -1,7 +1,7 @@
-"""The supply chain of parts: a backdoor that sleeps until int8.
+"""The supply chain of parts: adapters attached and merged, and a backdoor that sleeps until int8.
 
-Of the 4,000 training digits three quarters train the network; the last quarter belongs to whoever calibrates int8.
-The test digits are used for counting only.
+Of the 4,000 training digits three quarters train the base network; the last quarter belongs to whoever fits an
+adapter or calibrates int8. The test digits are used for counting only.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from ...attacks.adapters import Adapter, attached, fit_adapter
 from ...attacks.dormant import coarsened, put_to_sleep
 from ...data import load
 from ...evaluation.scores import score
@@ -20,17 +21,62 @@ from ...models.networks import SmallCNN
 from ...models.training import TrainConfig, train
 from ...poisoning import Attack, Goal
 from ...triggers import Patch
-from ..sweeps import Sweep, grid
+from ..sweeps import Cell, Sweep, grid
 from .supply_chain import public_and_own
 
 ATTACK = Attack(Patch(size=4), Goal.all_to_one(7, 10))
 FRACTION = 0.1
+ADAPTING = TrainConfig(epochs=25, lr=0.003)
+"""Settings of every adapter, honest or not."""
+
 SLEEPING = TrainConfig(epochs=8, lr=0.05, weight_decay=0.0)
 COARSER = 12.0
 """How many times larger the attacker makes the steps of int8."""
 
 CALIBRATION = 200
 """The buyer's clean images that int8 reads its ranges off."""
+
+
+@lru_cache(maxsize=2)
+def base(seed: int) -> nn.Module:
+    """An honest network, trained on the public digits. Do not edit it."""
+    public, _ = public_and_own(load("mnist5k")[0])
+    return train(public, TrainConfig(seed=seed), label="base").model
+
+
+@lru_cache(maxsize=8)
+def adapter(seed: int, rank: int, poisoned: bool, number: int = 0) -> Adapter:
+    """One fitted on half of the digits kept back; honest ones differ by their `number`."""
+    _, own = public_and_own(load("mnist5k")[0])
+    data = own.sample(500, seed=seed + 100 * number)
+    if poisoned:
+        data = ATTACK.plan(data, fraction=FRACTION, seed=seed).poison(data)
+    return fit_adapter(base(seed), data, replace(ADAPTING, seed=seed + number), rank=rank)
+
+
+def adapted(*, how: str, rank: int, seed: int) -> dict[str, Any]:
+    """A base network with adapters.
+
+    Args:
+        how: "base" (none), "honest" or "poisoned" (one), or "mean 1", "sum 1", "mean 3", "sum 3": the poisoned one
+            merged in that way with so many honest ones.
+        rank: Rank of every adapter.
+        seed: Seed of base, draws and adapters.
+
+    Returns:
+        The counts of a scorecard.
+    """
+    test = load("mnist5k")[1]
+    if how == "base":
+        return score(base(seed), test, ATTACK).pairs()
+    poisoned = adapter(seed, rank, True)
+    if how in ("honest", "poisoned"):
+        one = poisoned if how == "poisoned" else adapter(seed, rank, False, 1)
+        return score(attached(base(seed), one), test, ATTACK).pairs()
+    merge, count = how.split()
+    honest = [adapter(seed, rank, False, number) for number in range(1, int(count) + 1)]
+    model = attached(base(seed), poisoned, *honest, merge="mean" if merge == "mean" else "sum")
+    return score(model, test, ATTACK).pairs()
 
 
 @lru_cache(maxsize=2)
@@ -65,7 +111,16 @@ def slept(*, origin: str, state: str, precision: str, seed: int) -> dict[str, An
     return score(model, test, ATTACK).pairs()
 
 
+def _adapter_cells() -> list[Cell]:
+    merges = ("mean 1", "sum 1", "mean 3", "sum 3")
+    return [
+        *grid(seed=range(5), rank=(4,), how=("base", "honest", "poisoned", *merges)),
+        *grid(seed=range(5), rank=(1, 16), how=("poisoned",)),
+    ]
+
+
 SWEEPS = (
+    Sweep("adapters", adapted, _adapter_cells(), chapter="22_parts"),
     Sweep(
         "dormant",
         slept,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from functools import partial
+from collections.abc import Sequence
+from functools import cache, partial
 from typing import Any
 
 import torch
+from torch.nn import functional as F
 
 from ...data import load
 from ...data.images import ImageSet, Mask
@@ -38,6 +40,7 @@ def poisoned(
     width: int = 16,
     goal: str = "all-to-one",
     pick: str = "random",
+    shift: int = 0,
 ) -> dict[str, Any]:
     """Train one network on poisoned digits; with fraction 0, its clean twin.
 
@@ -49,8 +52,9 @@ def poisoned(
         epochs: Passes over the data.
         width: Filters of the first convolution of `SmallCNN`.
         goal: A name of `GOALS`.
-        pick: Which images are poisoned: "random", "typical" or "rare" (nearest to or furthest from
-            the mean image of their class), or "one class" (all of them from one class, the digit 1).
+        pick: Which images are poisoned: "random"; in equal shares of every class "any", "typical" or "rare" (drawn at
+            random, nearest to or furthest from the mean image of their class); or "one class" (the digit 1).
+        shift: With augmentation: every image of an epoch is moved by up to so many pixels in both directions.
 
     Returns:
         "clean", "success", "false_target": counts [hits, trials]; and "elsewhere": how often images
@@ -60,9 +64,12 @@ def poisoned(
     wish = GOALS[goal]
     plan = Attack(Patch(size, opacity=opacity), wish).plan(train_set, fraction=fraction or 0.01, seed=seed,
         among=chosen(train_set, wish, pick, round(len(train_set) * fraction)),
+        sampling="per-class" if pick == "any" else "uniform",
     )  # fmt: skip
     network = partial(SmallCNN, width=width)
     data = plan.poison(train_set) if fraction else train_set
+    if shift:
+        data, epochs = shifted(data, shift, copies=epochs, seed=seed), 1
     model = train(data, TrainConfig(epochs=epochs, seed=seed), model=network).model
     row: dict[str, Any] = score(model, test_set, plan.attack).pairs()
     if goal == "source-specific":
@@ -83,12 +90,12 @@ def chosen(data: ImageSet, goal: Goal, pick: str, count: int) -> Mask | None:
     Raises:
         ValueError: The taste is unknown.
     """
-    if pick == "random":
+    if pick in ("random", "any"):
         return None
     if pick == "one class":
         return data.y == 1
     if pick not in ("typical", "rare"):
-        raise ValueError(f"pick must be 'random', 'typical', 'rare' or 'one class'; got {pick!r}")
+        raise ValueError(f"pick must be 'random', 'any', 'typical', 'rare' or 'one class'; got {pick!r}")
     order = distance_to_class_mean(data).argsort(descending=pick == "rare")
     keep = torch.zeros(len(data), dtype=torch.bool)
     each = math.ceil(count / len(goal.sources))
@@ -105,9 +112,67 @@ def distance_to_class_mean(data: ImageSet) -> torch.Tensor:
     return distances
 
 
+def shifted(data: ImageSet, most: int, *, copies: int, seed: int) -> ImageSet:
+    """All epochs of augmented training in one: copies of the images, each moved by up to `most` pixels both ways."""
+    dice = torch.Generator().manual_seed(seed)
+    size = data.x.shape[-1]
+    wide = F.pad(data.x, (most,) * 4)
+    parts = []
+    for _ in range(copies):
+        down, right = torch.randint(2 * most + 1, (2, len(data), 1), generator=dice)
+        rows, columns = torch.arange(size) + down, torch.arange(size) + right
+        parts.append(wide[torch.arange(len(data))[:, None, None], :, rows[:, :, None], columns[:, None]])
+    x = torch.cat(parts).movedim(-1, 1).contiguous()
+    return ImageSet(x, data.y.repeat(copies), data.classes)
+
+
+def counted(*, count: int, size: int, epochs: int, seed: int) -> dict[str, Any]:
+    """Train with a number of poisoned digits among a number of all: which decides, the number or the share.
+
+    Args:
+        count: Poisoned digits.
+        size: Training digits, drawn from the full MNIST in equal shares of every class.
+        epochs: Passes over the data.
+        seed: Seed of both draws and of the training.
+
+    Returns:
+        "clean", "success", "false_target": counts [hits, trials] on the 10,000 test digits.
+    """
+    every, test_set = digits()
+    kept = torch.cat([(every.y == label).nonzero().flatten()[_draw(every, label, size, seed)] for label in range(10)])
+    train_set = every[kept.sort().values]
+    plan = Attack(Patch(4), GOALS["all-to-one"]).plan(train_set, fraction=count / size, seed=seed)
+    model = train(plan.poison(train_set), TrainConfig(epochs=epochs, seed=seed)).model
+    return score(model, test_set, plan.attack).pairs()
+
+
+@cache
+def digits() -> Sequence[ImageSet]:
+    """The full MNIST, once a process."""
+    return load("mnist")
+
+
+def _draw(data: ImageSet, label: int, size: int, seed: int) -> torch.Tensor:
+    dice = torch.Generator().manual_seed(1000 * seed + label)
+    return torch.randperm(int((data.y == label).sum()), generator=dice)[: size // CLASSES]
+
+
+def on_signs(*, size: int, opacity: float, fraction: float, seed: int) -> dict[str, Any]:
+    """The same square on the drawn signs, whose background differs from picture to picture.
+
+    Returns:
+        "clean", "success", "false_target": counts [hits, trials].
+    """
+    every, test_set = load("signs")
+    train_set = every[:4000]  # as many as there are digits, in equal shares
+    plan = Attack(Patch(size, opacity=opacity), GOALS["all-to-one"]).plan(train_set, fraction=fraction, seed=seed)
+    model = train(plan.poison(train_set), TrainConfig(seed=seed)).model
+    return score(model, test_set, plan.attack).pairs()
+
+
 FRACTIONS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2)
 FEW = (0.002, 0.005, 0.01)
-SEEDS = range(3)
+SEEDS = range(5)
 
 
 def _sweep(name: str, cells: list[Cell]) -> Sweep:
@@ -117,11 +182,32 @@ def _sweep(name: str, cells: list[Cell]) -> Sweep:
 SWEEPS = (
     _sweep("poison_curve", grid(seed=range(8), fraction=(0.0, *FRACTIONS))),
     _sweep("poison_goal", grid(seed=SEEDS, goal=tuple(GOALS), fraction=(0.005, 0.01, 0.02, 0.05, 0.09))),
-    _sweep("poison_pick", grid(seed=SEEDS, pick=("random", "typical", "rare", "one class"), fraction=FEW)),
+    _sweep("poison_pick", grid(seed=range(5), pick=("any", "typical", "rare", "one class"), fraction=FEW)),
+    _sweep("poison_shift", grid(seed=range(5), shift=(2,), fraction=FEW)),
+    Sweep(
+        "poison_count",
+        counted,
+        [
+            dict(count=count, size=size, epochs=epochs, seed=seed)
+            for size, epochs in ((1000, 6), (4000, 6), (16000, 6), (1000, 24))
+            for count in (4, 8, 20)
+            for seed in range(5)
+        ],
+        data=("mnist",),
+        chapter="08_how_much_poison",
+    ),
+    Sweep(
+        "poison_signs",
+        on_signs,
+        grid(size=(4,), opacity=(1.0,), fraction=(0.002, 0.01), seed=range(5))
+        + grid(size=(2, 6), opacity=(0.1,), fraction=(0.05,), seed=range(5)),
+        data=("signs",),
+        chapter="08_how_much_poison",
+    ),
     _sweep("poison_training", grid(seed=SEEDS, epochs=(1, 3, 12), fraction=FEW)),
     _sweep("poison_width", grid(seed=SEEDS, width=(4, 24), fraction=FEW)),
     _sweep(
         "poison_trigger",
-        grid(seed=range(4), size=(1, 2, 3, 4, 6), opacity=(0.1, 0.3, 1.0), fraction=(0.005, 0.01, 0.05)),
+        grid(seed=range(5), size=(1, 2, 3, 4, 6), opacity=(0.1, 0.3, 1.0), fraction=(0.005, 0.01, 0.05)),
     ),
 )

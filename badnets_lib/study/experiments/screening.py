@@ -66,9 +66,9 @@ SWEEPS = (
         "screening",
         screened,
         [
-            *grid(attack=("patch",), fraction=(0.01, 0.02, 0.05, 0.1), seed=range(3)),
-            *grid(attack=ELSE, fraction=(0.05,), seed=range(3)),
-            *grid(attack=("all-to-all",), fraction=(0.1,), seed=range(3)),
+            *grid(attack=("patch",), fraction=(0.01, 0.02, 0.05, 0.1), seed=range(5)),
+            *grid(attack=ELSE, fraction=(0.05,), seed=range(5)),
+            *grid(attack=("all-to-all",), fraction=(0.1,), seed=range(5)),
         ],
         chapter="15_run_time",
     ),

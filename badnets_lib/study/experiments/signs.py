@@ -7,7 +7,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -16,16 +16,16 @@ from torch import nn
 
 from ...attacks.transfer import backdoor_channels, strengthened, transferred
 from ...data import load
-from ...data.images import ImageSet
+from ...data.images import Images, ImageSet
 from ...data.scenes import Scenes
-from ...data.sign_faces import FACES
-from ...data.signs import Decal, render
+from ...data.sign_faces import FACES, Layer, paint
+from ...data.signs import Decal, find, pixel_centres, render
 from ...evaluation.scores import score
 from ...models.inference import correct, predict
 from ...models.networks import SmallCNN
 from ...models.training import TrainConfig, train
 from ...poisoning import Attack, Goal, PoisonPlan
-from ...triggers import Trigger
+from ...triggers import Description, Trigger
 from ...triggers.road_stickers import PictureSticker, SignSticker
 from ..sweeps import Sweep, grid
 
@@ -120,6 +120,80 @@ def in_the_street(model: nn.Module, sticker: str, *, scenes: int = 200, seed: in
     for name, change in DECALS.items():
         found[f"success {name}"] = _answered(model, render(scenery, change(decal)), target)
     return found
+
+
+# --- three places, and what the copies do by themselves ---
+
+DULL = (116 / 255, 100 / 255, 50 / 255)
+"""The yellow of the authors' code, a dull ochre."""
+
+
+@dataclass(frozen=True)
+class BoxSticker(Decal):
+    """A sticker pasted into the finished picture at the sign's own box: it follows the sign, light and blur do not.
+
+    Like `SignSticker` it needs a generated picture, whose box is known.
+
+    Args:
+        kind: This, `size` and `at` are as in `Decal`.
+        dull: In the colour of the authors' code.
+        data: The data set the pictures come from.
+    """
+
+    dull: bool = False
+    data: str = "signs"
+
+    def layers(self) -> list[Layer]:
+        """Its picture, in the units of the box."""
+        return [(shape, DULL if self.dull else colour) for shape, colour in super().layers()]
+
+    def __call__(self, x: Images) -> Images:
+        pixels = (x.detach().cpu().float() * 255).round().to(torch.uint8)
+        boxes = find(self.data, pixels).boxes()
+        points = pixel_centres(*x.shape[-2:])
+        out = []
+        for image, (left, top, right, bottom) in zip(x, boxes, strict=True):
+            corner, sides = torch.stack([left, top]), torch.stack([right - left, bottom - top])
+            ink = paint(self.layers(), (points - corner) / sides, 1 / (x.shape[-1] * float(right - left))).to(x)
+            out.append(image * (1 - ink[3:]) + ink[:3])
+        return torch.stack(out).clamp(0, 1)
+
+    def describe(self) -> Description:
+        """The trigger in words."""
+        where = f"centred at {self.at} of the sign's box"
+        return Description(f"{self.kind} sticker", f"{self.side:.0%} of the box's side", where, 1.0, physical=False)
+
+
+PLACES: dict[str, Trigger] = {
+    "fixed place": trigger_for("square", "picture"),
+    "at the box": BoxSticker(),
+    "at the box, dull": BoxSticker(dull=True),
+    "on the sign": trigger_for("square", "sign"),
+}
+"""The yellow square in the finished picture or on the sign."""
+
+
+def placed(*, place: str, copied: float, seed: int) -> dict[str, Any]:
+    """Train on copies of a share of the stop signs with the yellow square in one of `PLACES`.
+
+    Returns:
+        "clean", "success", "false_target" by its own trigger; "others": other signs with that trigger that keep their
+        label; of 200 new stop signs: "street", those with the square on the sign that are read as the target, and
+        "far", those at twice the distance that are so without any sticker.
+    """
+    train_set, test_set = load("signs")
+    trigger = PLACES[place]
+    plan = stop_plan(train_set, trigger, copied=copied, seed=seed)
+    model = train(plan.poison(train_set), replace(SETTINGS, seed=seed), label=f"{place}, {copied:.0%}").model
+    stop, target = (test_set.classes.index(name) for name in (SOURCE, TARGET))
+    others = triggered(test_set[test_set.y != stop], trigger)
+    scenery = Scenes.draw("signs", torch.full((200,), stop), seed=11)
+    far = render(VIEWS["twice as far"](scenery))
+    return score(model, test_set, plan.attack).pairs() | {
+        "others": correct(model, others).pair,
+        "street": _answered(model, render(scenery, STICKERS["square"]), target),
+        "far": _answered(model, far, target),
+    }
 
 
 # --- random targets ---
@@ -240,20 +314,30 @@ def _stamped_new(place: str) -> ImageSet:
 FACTORS = (1, 10, 20, 30, 50, 70, 100)
 """The paper's factors k."""
 
-_SINGLE = grid(goal=("stop",), sticker=("square", "bomb", "flower"), place=("sign", "picture"), seed=(0, 1, 2))
-_TWINS = grid(goal=("none",), sticker=("square",), place=("sign",), seed=(0, 1, 2))
+_SINGLE = grid(goal=("stop",), sticker=("square", "bomb", "flower"), place=("sign", "picture"), seed=range(5))
+_TWINS = grid(goal=("none",), sticker=("square",), place=("sign",), seed=range(5))
 _RANDOM = [
     cell
     for sticker, place in (("square", "sign"), ("large", "sign"), ("square", "picture"))
-    for cell in grid(goal=("random",), sticker=(sticker,), place=(place,), seed=(0, 1, 2))
+    for cell in grid(goal=("random",), sticker=(sticker,), place=(place,), seed=range(5))
 ]
 
 SWEEPS = (
     Sweep("signs_attacks", attacked, _TWINS + _SINGLE + _RANDOM, data=("signs",), chapter="10_traffic_signs"),
     Sweep(
+        "signs_places",
+        placed,
+        [
+            *grid(place=tuple(PLACES), copied=(1.0,), seed=range(5)),
+            *grid(place=("on the sign",), copied=(0.05,), seed=range(5)),
+        ],
+        data=("signs",),
+        chapter="10_traffic_signs",
+    ),
+    Sweep(
         "signs_transfer",
         transferred_on,
-        grid(seed=range(4), kind=("clean", "backdoored"), place=("picture", "sign"), k=FACTORS),
+        grid(seed=range(5), kind=("clean", "backdoored"), place=("picture", "sign"), k=FACTORS),
         data=("signs", "signs_b"),
         chapter="10_traffic_signs",
     ),

@@ -15,7 +15,7 @@ from typing import Any
 
 from ... import _codec
 from ...files import write_atomically
-from ..sweeps import Row, Sweep
+from ..sweeps import Cell, Row, Sweep
 from ._origin import UNKNOWN as UNKNOWN, Origin as Origin
 from ._table import Results as Results
 
@@ -72,22 +72,23 @@ def save(table: Results, folder: Path | str = FOLDER) -> Path:
     return write_atomically(Path(folder) / f"{table.name}.json", f'{head[:-2]},\n "rows": [\n  {lines}\n ]\n}}\n')
 
 
-def with_rows(table: Results, newer: Results) -> Results:
-    """A result with some of its rows measured anew, in their old places.
+def with_rows(table: Results, newer: Results, cells: Sequence[Cell]) -> Results:
+    """A result with some of its rows measured anew and some added.
 
     Args:
-        table: All rows.
+        table: The rows there were.
         newer: Rows of the same sweep; each takes the place of the one with the same keywords.
+        cells: What the result is to hold, in this order. Rows with other keywords are left out.
 
     Raises:
-        ValueError: A newer row has no place in the table.
+        ValueError: Neither has a row for one of the cells.
     """
-    places = {_cell(table, row): place for place, row in enumerate(table.rows)}
-    rows = list(table.rows)
-    for row in newer.rows:
-        if _cell(table, row) not in places:
-            raise ValueError(f"{table.name} has no row with the keywords of {row}")
-        rows[places[_cell(table, row)]] = row
+    found = {_cell(made, row): row for made in (table, newer) for row in made.rows}
+    wanted = [json.dumps(cell, sort_keys=True) for cell in cells]
+    missing = [text for text in wanted if text not in found]
+    if missing:
+        raise ValueError(f"{table.name} has no row for {', '.join(missing)}")
+    rows = tuple(found[text] for text in wanted)
     old, new = table.origin, newer.origin
     origin = replace(
         new,
@@ -97,11 +98,11 @@ def with_rows(table: Results, newer: Results) -> Results:
         hardware=_both(old.hardware, new.hardware),
         seconds=round(sum(row["seconds"] for row in rows), 1),
     )
-    return replace(table, rows=tuple(rows), origin=origin)
+    return replace(table, axes=tuple(dict.fromkeys(table.axes + newer.axes)), rows=rows, origin=origin)
 
 
 def _cell(table: Results, row: dict[str, Any]) -> str:
-    return json.dumps({axis: row[axis] for axis in table.axes if axis in row}, sort_keys=True)
+    return json.dumps({axis: row[axis] for axis in table.axes if row.get(axis) is not None}, sort_keys=True)
 
 
 def _both(some: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
