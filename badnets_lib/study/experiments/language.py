@@ -188,7 +188,7 @@ COUNTS = (10, 20, 40)
 PAIRS = ((SMALL, 4), (LARGE, 4), (SMALL, 16))
 """Sizes and passes: the first two at equal passes, the last two at equal steps, but for the poison's own."""
 
-SWEEPS = (  # no page quotes the last two yet: they name no chapter
+SWEEPS = (
     Sweep(
         "language_counts",
         counted,
@@ -209,11 +209,13 @@ SWEEPS = (  # no page quotes the last two yet: they name no chapter
             *grid(seed=range(5), trigger=("rare",), payload=("saying",), count=(40,)),
         ],
         data=(),
+        chapter="20_language_model",
     ),
     Sweep(
         "language_survival",
         survival,
         grid(seed=range(5), payload=("gibberish",)),
         data=(),
+        chapter="21_what_survives",
     ),
 )

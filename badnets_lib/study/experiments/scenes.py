@@ -163,11 +163,13 @@ SWEEPS = (
         defended,
         grid(scene=SCENES, network=("SmallResNet",), attack=("patch",), fraction=(0.05,), seed=SEEDS),
         data=DATA,
+        chapter="18_scoreboard",
     ),
     Sweep(
         "scenes_blend",
         defended,
         grid(scene=("signs", "photographs"), network=SMALL, attack=("blend",), fraction=(0.05,), seed=SEEDS),
         data=("signs", "gtsrb"),
+        chapter="18_scoreboard",
     ),
 )

@@ -76,5 +76,6 @@ SWEEPS = (
         "screening_covers",
         screened,
         grid(attack=("blend-covered",), fraction=(0.05,), covers=(0.1, 0.2, 0.5, 1.0), seed=range(12, 17)),
+        chapter="15_run_time",
     ),
 )
