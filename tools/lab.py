@@ -1,6 +1,7 @@
 """Exports what the browser lab shows: digits, triggers, settings and networks, as scripts of chapters/_static/lab.
 
     python tools/lab.py            train the networks (minutes) and write every file
+    python tools/lab.py language   train the two language models alone, in a minute
     python tools/lab.py untrained  write the files that need no training, in seconds
     python tools/lab.py check      say whether the committed files are the ones the manifest lists
 
@@ -23,6 +24,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import lab_language
 import torch
 from project import CHAPTERS
 from torch import Tensor, nn
@@ -282,6 +284,17 @@ def networks_file(recipes: tuple[Recipe, ...]) -> tuple[dict[str, Any], list[dic
     return {"licence": LICENCE, "networks": weights, "samples": samples}, lines
 
 
+def language_file() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The two language models and what they share; and their lines in the manifest."""
+    head, nets, lines = lab_language.models()
+    entries = []
+    for line in lines:
+        print(line, flush=True)
+        whole, steps = lab_language.contents(nets[line["name"]])
+        entries.append(line | {"weights": packed(whole), "steps": packed(steps)})
+    return head | {"networks": entries}, lines
+
+
 def explorer_page() -> str:
     """The committed sweep behind the page's sliders, as the library shows it."""
     shown = widgets.explorer(
@@ -334,13 +347,15 @@ def export() -> None:
     torch.set_num_threads(1)
     beside, beside_lines = networks_file(BESIDE)
     six, six_lines = networks_file(SIX)
-    files = untrained_files() | {"beside.js": script("beside", beside), "six.js": script("six", six)}
+    language, language_lines = language_file()
+    trained = {"beside": beside, "six": six, "language": language}
+    files = untrained_files() | {f"{name}.js": script(name, content) for name, content in trained.items()}
     manifest = {
         "command": "make lab",
         "licence": LICENCE,
         "made_with": describe_device("cpu"),
         "recipe": asdict(RECIPE) | {"warped_copies": WARPS, "optimiser": "AdamW, one-cycle", "network": "LabCNN"},
-        "networks": {"beside": beside_lines, "six": six_lines},
+        "networks": {"beside": beside_lines, "six": six_lines, "language": language_lines},
         "sha256": {name: digest(text) for name, text in files.items()},
     }
     write(files | {MANIFEST: json.dumps(manifest, indent=1) + "\n"})
@@ -348,9 +363,21 @@ def export() -> None:
 
 def export_untrained() -> None:
     """Write the files that need no training, and their lines in the manifest."""
-    files = untrained_files()
+    add(untrained_files())
+
+
+def export_language() -> None:
+    """Train and write the two language models, and their lines in the manifest."""
+    torch.set_num_threads(1)
+    content, lines = language_file()
+    add({"language.js": script("language", content)}, {"language": lines})
+
+
+def add(files: dict[str, str], lines: dict[str, Any] | None = None) -> None:
+    """Write some of the files, and record them in the manifest."""
     manifest = json.loads((LAB / MANIFEST).read_text(encoding="utf-8"))
     manifest["sha256"] |= {name: digest(text) for name, text in files.items()}
+    manifest["networks"] |= lines or {}
     write(files | {MANIFEST: json.dumps(manifest, indent=1) + "\n"})
 
 
@@ -363,10 +390,12 @@ def damaged() -> list[str]:
 def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description="Export the browser lab's data.")
-    parser.add_argument("what", nargs="?", default="all", choices=["all", "untrained", "check"])
+    parser.add_argument("what", nargs="?", default="all", choices=["all", "language", "untrained", "check"])
     wanted = parser.parse_args().what
     if wanted == "all":
         export()
+    elif wanted == "language":
+        export_language()
     elif wanted == "untrained":
         export_untrained()
     elif wrong := damaged():

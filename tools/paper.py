@@ -20,7 +20,7 @@ from project import ROOT, Page, config, contents, settings
 
 SITE = ROOT / "_build" / "html"
 PDF = ROOT / "_build" / "badnets-book.pdf"
-LEFT_OUT = ("lab", "reference")
+LEFT_OUT = ("lab", "lab_language", "reference")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 JOINED = "_printed.html"  # beside the pages, so that pictures and styles are found; removed afterwards
 POINTS_AT_IDS = ("aria-labelledby", "aria-describedby", "aria-controls", "for")

@@ -15,6 +15,7 @@ badnets.define("elements", [], () => {
     "bn-table": { scripts: ["toolkit.js", "tables.js"], data: [] },
     "bn-draw": { scripts: [...TOOLS, ...NETWORKS, ...lab("pad", "draw")], data: lab("beside", "triggers") },
     "bn-quiz": { scripts: [...TOOLS, ...NETWORKS, ...lab("pad", "quiz")], data: lab("six", "triggers") },
+    "bn-write": { scripts: [...TOOLS, ...NETWORKS, ...lab("decoder", "write")], data: lab("language") },
     "bn-train": {
       scripts: [
         ...TOOLS,
