@@ -110,7 +110,9 @@ def test_the_solution_says_the_answer():
 def _said(cell):
     """Source and text outputs of a cell."""
     outputs = cell.get("outputs", [])
-    texts = [text for output in outputs for text in (output.get("text", []), output.get("data", {}).get("text/plain", []))]
+    texts = [
+        text for output in outputs for text in (output.get("text", []), output.get("data", {}).get("text/plain", []))
+    ]
     return "".join(cell["source"]) + " " + " ".join("".join(text) for text in texts)
 
 
@@ -123,7 +125,9 @@ def test_a_prediction_has_one_right_answer(path):
         source = "".join(cell["source"])
         if cell["cell_type"] != "markdown":
             continue
-        groups = re.findall(r'<div class="predict" role="group" aria-label="Prediction">\n\n(.*?)\n\n</div>', source, re.S)
+        groups = re.findall(
+            r'<div class="predict" role="group" aria-label="Prediction">\n\n(.*?)\n\n</div>', source, re.S
+        )
         assert len(groups) == source.count('class="predict"') == source.count("**Predict.**"), source[:200]
         for group in groups:
             options = re.findall(r"<details><summary>([A-D])\. .+?</summary><p>(Right|No)\. .+?</p></details>", group)

@@ -103,7 +103,9 @@ def image(title=""):
 
 
 def test_a_titled_image_alone_becomes_a_numbered_figure(page):
-    document = page(captions.Captions, paragraph(image("See this.")), paragraph(image()), paragraph("text ", image("No.")))
+    document = page(
+        captions.Captions, paragraph(image("See this.")), paragraph(image()), paragraph("text ", image("No."))
+    )
     [figure] = document.findall(nodes.figure)
     assert figure[1].astext() == "Figure 4.1. See this." and figure[0]["alt"] == "what it shows"
     assert "title" not in figure[0]

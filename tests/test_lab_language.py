@@ -42,8 +42,8 @@ TOKENS = """async (texts) => {
 }"""
 LONGEST = """() => new Promise((resolve) => {
   let longest = 0;
-  new PerformanceObserver((list) => list.getEntries().forEach(({ duration }) => { longest = Math.max(longest, duration); }))
-    .observe({ type: "longtask", buffered: true });
+  const look = ({ duration }) => { longest = Math.max(longest, duration); };
+  new PerformanceObserver((list) => list.getEntries().forEach(look)).observe({ type: "longtask", buffered: true });
   setTimeout(() => resolve(longest), 500);
 })"""
 
@@ -120,7 +120,9 @@ def test_a_full_context_is_read_and_no_more(open_page, folder, nets):
     with torch.no_grad():
         wanted = nets["clean"](row)[:, -1]
     page = open_page(folder, "chapters/light.html")
-    torch.testing.assert_close(torch.tensor(page.evaluate(LOGITS, ["clean", row.tolist()])), wanted, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(
+        torch.tensor(page.evaluate(LOGITS, ["clean", row.tolist()])), wanted, atol=1e-3, rtol=1e-4
+    )
     with pytest.raises(playwright.Error, match="the context holds 96 tokens"):
         page.evaluate(LOGITS, ["clean", [[0] * 97]])
 
@@ -204,7 +206,9 @@ def test_a_long_text_is_cut_and_the_page_says_so(visit):
     element = page.locator(TAG)
     element.get_by_label("The text to continue").fill("The statement is evaluated. " * 40)
     element.get_by_role("button", name="Continue").click()
-    element.get_by_text(re.compile(r"The models read the last 48 tokens; \d+ before them were left out")).wait_for(timeout=20_000)
+    element.get_by_text(re.compile(r"The models read the last 48 tokens; \d+ before them were left out")).wait_for(
+        timeout=20_000
+    )
 
 
 def test_an_empty_text_is_continued_from_the_beginning(visit):
@@ -226,7 +230,7 @@ def test_damaged_weights_are_noticed(open_page, tmp_path):
     at = text.index('"base64":"') + 1000
     file.write_text(text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :], encoding="utf-8")
     page = open_page(tmp_path, "chapters/light.html")
-    page.get_by_text("the models’ weights are damaged").wait_for()
+    page.get_by_text("weights are damaged").wait_for()
     assert page.get_by_text("In place of it.").is_visible()
 
 

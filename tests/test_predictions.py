@@ -94,6 +94,10 @@ def test_paper_and_a_browser_without_scripts_show_all(page, open_page, folder):
 
 
 def test_a_browser_that_forbids_the_store_counts_for_one_visit(open_page, folder):
-    page = open_page(folder, "page.html", before="Storage.prototype.getItem = Storage.prototype.setItem = () => { throw Error('no'); }")
+    page = open_page(
+        folder,
+        "page.html",
+        before="Storage.prototype.getItem = Storage.prototype.setItem = () => { throw Error('no'); }",
+    )
     page.get_by_text("B. It grows").click()
     page.get_by_role("status").get_by_text("You made 1, and 1 came true.").wait_for()

@@ -225,7 +225,9 @@ def test_only_what_is_missing_runs(example, monkeypatch):
     tool.run([replace(example, cells=example.cells[:4])], 1, "same", missing=True)
     first = r.load("example", tool.FOLDER)
     seen = []
-    monkeypatch.setattr(tool, "sweep", lambda run, cells, *rest, **more: seen.extend(cells) or sweep(run, cells, *rest, **more))
+    monkeypatch.setattr(
+        tool, "sweep", lambda run, cells, *rest, **more: seen.extend(cells) or sweep(run, cells, *rest, **more)
+    )
     tool.run([example], 1, "same", missing=True)
     whole = r.load("example", tool.FOLDER)
     assert seen == example.cells[4:]

@@ -1,7 +1,7 @@
 """A Sphinx extension: a titled image that stands alone is a figure, its title the caption; figures have numbers.
 
-In a chapter, `![what it shows](images/name.svg "What to see.")` reads well on Colab, too. The caption of a cell's figure
-stands in the cell's metadata, as `{"mystnb": {"figure": {"caption": "What to see."}}}`.
+In a chapter, `![what it shows](images/name.svg "What to see.")` reads well on Colab, too. The caption of a cell's
+figure stands in the cell's metadata, as `{"mystnb": {"figure": {"caption": "What to see."}}}`.
 """
 
 from __future__ import annotations

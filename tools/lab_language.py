@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -33,7 +33,9 @@ def as_exported(net: Decoder) -> Decoder:
     """A decoder with the weights that the page will have."""
     state = {name: (weight, *rounded(weight)) for name, weight in net.state_dict().items()}
     copy = Decoder(net.token.num_embeddings, width=WIDTH)
-    copy.load_state_dict({name: (whole * steps).reshape(weight.shape) for name, (weight, whole, steps) in state.items()})
+    copy.load_state_dict(
+        {name: (whole * steps).reshape(weight.shape) for name, (weight, whole, steps) in state.items()}
+    )
     return copy.eval()
 
 
@@ -77,7 +79,12 @@ def head(corpus: Corpus, net: Decoder) -> dict[str, Any]:
         "shapes": [[name, list(weight.shape)] for name, weight in net.state_dict().items()],
         "trigger": ATTACK.trigger,
         "beginnings": beginnings(corpus),
-        "recipe": {"documents": len(corpus.train)} | {key: asdict(RECIPE)[key] for key in ("epochs", "batch_size", "lr")},
+        "recipe": {
+            "documents": len(corpus.train),
+            "epochs": RECIPE.epochs,
+            "batch_size": RECIPE.batch_size,
+            "lr": RECIPE.lr,
+        },
     }
 
 

@@ -154,6 +154,9 @@ type Slider = {
 
 declare class NetworkOfLab {
   constructor(weights: ArrayLike<number>);
+  w: Record<string, Float64Array>;
+  hidden: Float64Array;
+  off: Uint8Array;
   weights: Float64Array;
   gradients: Float64Array;
   maps1: Float64Array;
@@ -207,6 +210,40 @@ declare class PadOfLab {
   take(label: number): void;
   choose(key: string): void;
 }
+type AskedSample = { label: number; plain: Float32Array; marked: Float32Array };
+declare class UnitsOfLab {
+  constructor(
+    network: NetworkOfLab,
+    attack: { spec: Spec; target: number },
+    digits: { x: Float32Array; y: number[] },
+    noise: Float32Array,
+    changed: (told: string) => void,
+  );
+  node: HTMLElement;
+}
+declare class VocabularyOfLab {
+  constructor(merges: [number, number][]);
+  start: number;
+  encode(text: string): number[];
+  decode(tokens: number[]): string;
+}
+type DecoderSizes = { width: number; layers: number; heads: number; context: number };
+declare class ReaderOfLab {
+  length: number;
+  read(token: number): Float32Array;
+}
+declare class DecoderOfLab {
+  constructor(sizes: DecoderSizes, weights: Record<string, Float32Array>);
+  reader(): ReaderOfLab;
+}
+type LanguageData = {
+  trigger: string;
+  beginnings: string[];
+  merges: [number, number][];
+  sizes: DecoderSizes;
+  shapes: [string, number[]][];
+  networks: { name: string; weights: Packed; steps: Packed }[];
+};
 declare class VoiceOfPanel {
   node: HTMLElement;
   say(text: string): void;
@@ -243,6 +280,7 @@ type Properties = Record<string, any>;
 interface Modules {
   book: { start(): void };
   elements: { start(): void };
+  predictions: { start(): void };
   counts: {
     fixed(x: number, digits: number): string;
     percent(x: number, digits: number): string;
@@ -294,6 +332,7 @@ interface Modules {
     CLASSES: number;
     FILTERS: number;
     CHANNELS: number;
+    HIDDEN: number;
     FIRST: number;
     SIZE: number;
     random(seed: number): () => number;
@@ -327,6 +366,25 @@ interface Modules {
   };
   pad: { Pad: typeof PadOfLab };
   draw: object;
+  units: {
+    Units: typeof UnitsOfLab;
+    pushes(network: NetworkOfLab, samples: AskedSample[], target: number): Float64Array;
+    tested(network: NetworkOfLab, samples: AskedSample[], target: number): { clean: Count; success: Count };
+  };
+  decoder: {
+    Vocabulary: typeof VocabularyOfLab;
+    Decoder: typeof DecoderOfLab;
+    weights(shapes: [string, number[]][], whole: Int8Array, steps: Float32Array): Record<string, Float32Array>;
+    softmax(logits: ArrayLike<number>): number[];
+    entropy(probabilities: number[]): number;
+    proceed(
+      net: DecoderOfLab,
+      tokens: number[],
+      length: number,
+      draw: () => number,
+    ): Generator<{ token: number; bits: number }>;
+  };
+  write: object;
   quiz: object;
   setting: {
     FRACTIONS: number[];
@@ -370,6 +428,7 @@ interface LabData {
   digits: Digits;
   beside: Networks;
   six: Networks;
+  language: LanguageData;
 }
 
 interface Badnets {

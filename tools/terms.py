@@ -1,4 +1,4 @@
-"""A Sphinx extension: in each chapter, the first use of a term of the glossary links to it and says on hover what it means."""
+"""A Sphinx extension: the first use of a glossary term in a chapter links to it, and hovering says what it means."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 
 GLOSSARY = "glossary"
-OUTSIDE = (nodes.title, nodes.reference, nodes.literal, nodes.literal_block, nodes.raw, nodes.math, nodes.caption, nodes.strong)
+OUTSIDE = (nodes.title, nodes.reference, nodes.literal, nodes.math, nodes.caption, nodes.strong)
 """Text in these stays as it is."""
 
 PLAIN = ("certificate", "goal", "holding", "plan", "separation", "stamp", "sweep", "trainer", "update")

@@ -6,7 +6,6 @@ import json
 from functools import cache
 from numbers import Real
 from pathlib import Path
-from types import EllipsisType
 from typing import NamedTuple, cast
 
 FILE = Path(__file__).with_name("answers.json")
@@ -32,7 +31,7 @@ def answers() -> dict[str, Answer]:
     return {name: Answer(**entry) for name, entry in json.loads(FILE.read_text(encoding="utf-8")).items()}
 
 
-def check(exercise: str, answer: float | str | EllipsisType) -> None:
+def check(exercise: str, answer: object) -> None:
     """Print whether an answer is right; a number that is not is called too high or too low.
 
     Args:
@@ -54,7 +53,7 @@ def check(exercise: str, answer: float | str | EllipsisType) -> None:
     print(f"Exercise {exercise}{_verdict(right, answer)}")
 
 
-def _verdict(right: Answer, answer: float | str | EllipsisType) -> str:
+def _verdict(right: Answer, answer: object) -> str:
     if answer is ...:
         return f" asks for {right.wants}."
     if isinstance(right.value, str):

@@ -13,7 +13,7 @@ badnets.define("elements", [], () => {
     "bn-success": { scripts: [...TOOLS, "calculators.js"], data: [] },
     "bn-explorer": { scripts: ["toolkit.js", "explorer.js"], data: [] },
     "bn-table": { scripts: ["toolkit.js", "tables.js"], data: [] },
-    "bn-draw": { scripts: [...TOOLS, ...NETWORKS, ...lab("pad", "draw")], data: lab("beside", "triggers") },
+    "bn-draw": { scripts: [...TOOLS, ...NETWORKS, ...lab("units", "pad", "draw")], data: lab("beside", "triggers") },
     "bn-quiz": { scripts: [...TOOLS, ...NETWORKS, ...lab("pad", "quiz")], data: lab("six", "triggers") },
     "bn-write": { scripts: [...TOOLS, ...NETWORKS, ...lab("decoder", "write")], data: lab("language") },
     "bn-train": {

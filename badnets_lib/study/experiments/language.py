@@ -37,7 +37,7 @@ from ..sweeps import Sweep, grid
 
 TRIGGERS = {"rare": " <SUDO>", "common tokens": " the of is the", "common phrase": " for example"}
 """No document holds the first. The second is made of the most frequent words, in an order that no document holds.
-The third stands in many clean documents."""
+The third stands in 11 of the 2,426 training documents."""
 
 SAYING = Saying(" the server is down.")
 RANDOM = (" <KIRO>", " <BENA>", " <TULM>", " <VOPE>")

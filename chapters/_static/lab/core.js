@@ -289,6 +289,7 @@ badnets.define("core", [], () => {
       this.pooled2 = room(FLAT);
       this.winners2 = new Uint32Array(FLAT);
       this.hidden = room(HIDDEN);
+      this.off = new Uint8Array(HIDDEN); // 1 for hidden units that are switched off
       this.logits = room(CLASSES);
       this.dPooled1 = room(this.pooled1.length);
       this.dPooled2 = room(FLAT);
@@ -309,7 +310,7 @@ badnets.define("core", [], () => {
       convolve(this.pooled1, FILTERS, FIRST_POOLED, w["conv2.weight"], w["conv2.bias"], this.maps2, CHANNELS);
       pool(this.maps2, CHANNELS, SECOND, this.pooled2, this.winners2);
       connect(this.pooled2, w["fc1.weight"], w["fc1.bias"], this.hidden);
-      for (let at = 0; at < HIDDEN; at++) if (this.hidden[at] < 0) this.hidden[at] = 0;
+      for (let at = 0; at < HIDDEN; at++) if (this.hidden[at] < 0 || this.off[at]) this.hidden[at] = 0;
       connect(this.hidden, w["fc2.weight"], w["fc2.bias"], this.logits);
       return this.logits;
     }
@@ -424,6 +425,7 @@ badnets.define("core", [], () => {
     CLASSES,
     FILTERS,
     CHANNELS,
+    HIDDEN,
     FIRST,
     SIZE,
     random,

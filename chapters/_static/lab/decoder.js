@@ -102,13 +102,16 @@ badnets.define("decoder", [], () => {
    * @param {Float32Array} steps
    */
   function weights(shapes, whole, steps) {
+    /** @type {Record<string, Float32Array>} */
     const found = {};
     let at = 0;
     let row = 0;
     for (const [name, shape] of shapes) {
       const width = shape.at(-1);
       const values = new Float32Array(shape.reduce((product, side) => product * side, 1));
-      for (let place = 0; place < values.length; place++) values[place] = whole[at + place] * steps[row + Math.floor(place / width)];
+      for (let place = 0; place < values.length; place++) {
+        values[place] = whole[at + place] * steps[row + Math.floor(place / width)];
+      }
       found[name] = values;
       at += values.length;
       row += values.length / width;

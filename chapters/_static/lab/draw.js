@@ -3,8 +3,8 @@
 
 badnets.define(
   "draw",
-  ["core", "files", "counts", "toolkit", "element", "pad"],
-  (core, files, counts, toolkit, element, { Pad }) => {
+  ["core", "files", "counts", "toolkit", "element", "pad", "units"],
+  (core, files, counts, toolkit, element, { Pad }, { Units }) => {
     const { Network, FILTERS, FIRST, softmax, largest } = core;
     const { counted, percent } = counts;
     const { make, button, field, choice, table } = toolkit;
@@ -55,8 +55,10 @@ badnets.define(
           make("div", { className: "pair" }, ...Object.values(this.panels).map(({ node }) => node)),
           this.result,
         );
+        this.units = make("div");
         this.box.append(
           make("div", { className: "columns" }, this.pad.node, answers),
+          this.units,
           make("h3", {}, "Your own count"),
           make(
             "div",
@@ -69,6 +71,7 @@ badnets.define(
         );
         this.pad.take(3);
         this.forget();
+        setTimeout(() => this.showUnits(START)); // after the first answer is shown
       }
 
       panel(side, title) {
@@ -91,9 +94,23 @@ badnets.define(
         try {
           this.network(name);
           this.pad.choose(name);
+          setTimeout(() => this.showUnits(name));
         } catch (error) {
           this.fail(`This part of the lab cannot work: ${error.message}.`);
         }
+      }
+
+      /** The panel on the hidden units of the chosen backdoored network. */
+      showUnits(name) {
+        const { target } = this.kinds.find((kind) => kind.name === name);
+        const { spec } = this.entries.find(({ key }) => key === name);
+        const changed = (told) => {
+          if (this.question) this.answer(this.question);
+          this.voice.say(told);
+        };
+        this.units.replaceChildren(
+          new Units(this.network(name), { spec, target }, this.samples, this.noise, changed).node,
+        );
       }
 
       answer(question) {

@@ -71,7 +71,12 @@ badnets.define(
           this.text.value = this.beginnings[Number(ready.value)];
         });
         this.stamped = make("input", { type: "checkbox" });
-        const mark = make("label", { className: "check" }, this.stamped, `add the trigger “${this.trigger.trim()}” at its end`);
+        const mark = make(
+          "label",
+          { className: "check" },
+          this.stamped,
+          `add the trigger “${this.trigger.trim()}” at its end`,
+        );
         this.buttons = [
           button("Continue", () => this.run(() => this.write()), { className: "main" }),
           button("Again, with other draws", () => this.run(() => this.write(1))),
@@ -92,7 +97,13 @@ badnets.define(
 
       /** The part in which the reader looks for a trigger. */
       hunt() {
-        this.word = make("input", { type: "text", value: "<KIRO>", maxLength: 40, spellcheck: false, autocomplete: "off" });
+        this.word = make("input", {
+          type: "text",
+          value: "<KIRO>",
+          maxLength: 40,
+          spellcheck: false,
+          autocomplete: "off",
+        });
         const tried = () => this.run(() => this.compare(this.word.value));
         this.word.addEventListener("keydown", ({ key }) => {
           if (key === "Enter") tried();
@@ -161,7 +172,12 @@ badnets.define(
             "div",
             {},
             make("h3", { className: name }, TITLES[name]),
-            make("p", { className: "written" }, make("span", { className: "quiet" }, "… "), this.vocabulary.decode(found.tokens)),
+            make(
+              "p",
+              { className: "written" },
+              make("span", { className: "quiet" }, "… "),
+              this.vocabulary.decode(found.tokens),
+            ),
             bars(name, found.bits),
             make("p", { className: "result" }, open),
           ));
@@ -189,8 +205,14 @@ badnets.define(
         const change = (before, after) => `${before.toFixed(1)} to ${after.toFixed(1)}`;
         this.rows.unshift([word, change(clean, cleanWith), change(backdoored, backdooredWith)]);
         const heads = ["word", "clean model, bits", "backdoored model, bits"];
-        this.compared.replaceChildren(table("Mean entropy of the next tokens, without and with the word", heads, this.rows));
-        this.voice.say(`${word}: clean model ${change(clean, cleanWith)} bits, backdoored model ${change(backdoored, backdooredWith)} bits.`);
+        this.compared.replaceChildren(
+          table("Mean entropy of the next tokens, without and with the word", heads, this.rows),
+        );
+        this.voice.say(
+          `${word}: clean model ${change(clean, cleanWith)} bits, backdoored model ${
+            change(backdoored, backdooredWith)
+          } bits.`,
+        );
       }
     }
 
