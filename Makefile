@@ -41,78 +41,72 @@ help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 book: $(FULL) ## run every chapter here and build the site from what they print
-	$(BIN)/python tools/build.py book
+	$(BIN)/python -m tools book
 
 site: $(SITE) ## build the site from the stored outputs, in seconds and without torch
-	$(BIN)/python tools/build.py site
+	$(BIN)/python -m tools site
 
 serve: $(SITE) ## show the built site at http://localhost:8000 (PORT=... for another port)
-	@test -f _build/html/index.html || $(BIN)/python tools/build.py site
-	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+	$(BIN)/python -m tools serve $(PORT)
 
 record: $(FULL) ## run chapters and keep their outputs in chapters/ (ONLY="03 05" for some)
-	$(BIN)/python tools/build.py record $(ONLY)
+	$(BIN)/python -m tools record $(ONLY)
 
 pages: $(FULL) ## rewrite the generated pages in chapters/ after a docstring, a run or a result changed
-	$(BIN)/python tools/build.py pages
+	$(BIN)/python -m tools pages
 
-zip: site ## pack site, slides, notebooks, results and library into _build/badnets-book.zip, to open from a folder
-	$(BIN)/python tools/takeaway.py
+zip: $(SITE) ## pack site, slides, notebooks, results and library into _build/badnets-book.zip, to open from a folder
+	$(BIN)/python -m tools zip
 
 pdf: $(FULL) ## print the book with Chromium into _build/badnets-book.pdf (minutes)
-	$(BIN)/python tools/build.py site
-	$(BIN)/python tools/paper.py
+	$(BIN)/python -m tools pdf
 
 address: $(FULL) ## rewrite setup cells and Colab badges after the address, the release or a chapter's extras changed
-	$(BIN)/python tools/address.py
+	$(BIN)/python -m tools address
 
 colab: $(FULL) ## run three chapters as a Colab user does, in a fresh environment (WITH=python3.12 TORCH=oldest, tested or newest; RECORD=1 dates the status page)
-	$(BIN)/python tools/colab.py run --python $(or $(WITH),$(PYTHON)) --torch $(or $(TORCH),newest) $(if $(RECORD),--record)
+	$(BIN)/python -m tools colab --python $(or $(WITH),$(PYTHON)) --torch $(or $(TORCH),newest) $(if $(RECORD),--record)
 	$(if $(RECORD),$(BIN)/python tools/build.py status)
 
 release: $(FULL) ## check a release: address, version, changelog, tag, notebooks, built files (CONTRIBUTING has the order)
-	$(BIN)/python tools/release.py
+	$(BIN)/python -m tools release
 
-test: lint ## check everything: style, types, layers, library, chapters, site, grader
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+test: $(FULL) ## check everything: style, types, layers, library, chapters, site, grader
+	$(BIN)/python -m tools test
 
-quick: lint ## check in two minutes: style, types, layers, and what needs no browser, chapter or grader
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow and not browser and not notebooks and not grader"
+quick: $(FULL) ## check in two minutes: style, types, layers, and what needs no browser, chapter or grader
+	$(BIN)/python -m tools quick
 
 lint: $(FULL) ## check style, types and layers only
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports --no-cache
-	$(BIN)/python tools/scripts.py
+	$(BIN)/python -m tools lint
 
 results: $(FULL) ## run the experiments behind badnets_lib/study/results again (hours; ONLY="poison_curve" for some)
-	$(BIN)/python tools/results.py run $(ONLY)
+	$(BIN)/python -m tools results $(ONLY)
 
 results-check: $(FULL) ## rerun a few cells of every committed result and compare (SEED=1 for others)
-	$(BIN)/python tools/results.py check $(ONLY) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tools results-check $(ONLY) $(if $(SEED),--seed $(SEED))
 
 lab: $(FULL) ## train and export what the browser lab shows (minutes)
-	$(BIN)/python tools/lab.py
-	$(BIN)/python tools/lab_pictures.py
+	$(BIN)/python -m tools lab
 
 bench: $(FULL) ## measure the library's speed and memory on this machine (RECORD=1 puts it on the status page; ONLY="poisoning" for some rows)
-	$(BIN)/python tools/bench.py $(if $(RECORD),--json tools/bench.json) $(if $(ONLY),--only $(ONLY))
+	$(BIN)/python -m tools bench $(if $(RECORD),--json tools/bench.json) $(if $(ONLY),--only $(ONLY))
 
 assignments: $(FULL) ## write the coursework's notebooks for students and teachers (VARIANT=2027 for a cohort's own numbers)
-	$(BIN)/python -m coursework build --variant $(VARIANT)
+	$(BIN)/python -m tools assignments --variant $(VARIANT)
 
 grade: $(FULL) ## grade a folder of submissions (ASSIGNMENT=2 FROM=folder ROSTER=table DUE="2027-03-01 23:59"; VARIANT as handed out)
-	$(BIN)/python -m coursework grade "$(ASSIGNMENT)" "$(FROM)" --variant $(VARIANT) $(if $(UNSAFE),--unsafe) \
+	$(BIN)/python -m tools grade "$(ASSIGNMENT)" "$(FROM)" --variant $(VARIANT) $(if $(UNSAFE),--unsafe) \
 		$(if $(ROSTER),--roster "$(ROSTER)") $(if $(DUE),--due "$(DUE)")
 
 zoo: $(FULL) ## make the capstone's networks from a secret (SALT="..." MODELS=20), and the hunt to beat
-	@$(BIN)/python -m coursework zoo --salt "$(SALT)" --models $(MODELS)
+	@$(BIN)/python -m tools zoo --salt "$(SALT)" --models $(MODELS)
 
 hunt: $(FULL) ## score a folder of hunt.json against that zoo (FROM=folder)
-	$(BIN)/python -m coursework hunt "$(FROM)"
+	$(BIN)/python -m tools hunt "$(FROM)"
 
 attack: $(FULL) ## play a folder of plan.json against the course's detectors (FROM=folder)
-	$(BIN)/python -m coursework attack "$(FROM)"
+	$(BIN)/python -m tools attack "$(FROM)"
 
 clean: ## remove what was built (not the environment, finished cells of sweeps, or marks)
 	@test ! -d _build || find _build -mindepth 1 -maxdepth 1 ! -name sweeps ! -name coursework -exec rm -rf {} +
