@@ -265,7 +265,7 @@ def test_html_escapes():
 @given(answers)
 def test_markdown_is_one_table_with_three_columns(given):
     lines = build(given).to_markdown().splitlines()
-    assert lines[1] == "" and lines[2] == "| Group | Item | Answer |" and len(lines) == 4 + 20
+    assert lines[1] == "" and lines[2] == "| Group | Item | Answer |" and len(lines) == 4 + 21
     for line in lines[2:]:
         assert len(re.sub(r"\\.", "", line).split("|")) == 5  # a backslash hides the sign after it, and only that
 
@@ -358,3 +358,10 @@ def test_impossible_counts_in_json_are_refused():
 def test_a_report_survives_a_file(tmp_path):
     path = REPORT.save(tmp_path / "new" / "report.json")
     assert Report.load(path) == Report.from_json(path.read_text(encoding="utf-8")) == REPORT
+
+
+def test_a_report_quotes_the_ai_act(report):
+    *_, (group, item, answer) = report.rows()
+    assert (group, item) == ("Rules", "EU AI Act, article 15(5)")
+    assert "(data poisoning), or pre-trained components used in training (model poisoning)" in answer
+    assert "no proof of conformity" in answer
