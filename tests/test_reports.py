@@ -360,8 +360,8 @@ def test_a_report_survives_a_file(tmp_path):
     assert Report.load(path) == Report.from_json(path.read_text(encoding="utf-8")) == REPORT
 
 
-def test_a_report_quotes_the_ai_act(report):
-    *_, (group, item, answer) = report.rows()
+def test_a_report_quotes_the_ai_act():
+    *_, (group, item, answer) = REPORT.rows()
     assert (group, item) == ("Rules", "EU AI Act, article 15(5)")
     assert "(data poisoning), or pre-trained components used in training (model poisoning)" in answer
     assert "no proof of conformity" in answer
