@@ -5,6 +5,7 @@ VENV ?= .venv
 PORT ?= 8000
 VARIANT ?= 0
 MODELS ?= 20
+KIND ?= networks
 BIN := $(VENV)/bin
 
 # make splits paths at spaces.
@@ -99,8 +100,8 @@ grade: $(FULL) ## grade a folder of submissions (ASSIGNMENT=2 FROM=folder ROSTER
 	$(BIN)/python -m tools grade "$(ASSIGNMENT)" "$(FROM)" --variant $(VARIANT) $(if $(UNSAFE),--unsafe) \
 		$(if $(ROSTER),--roster "$(ROSTER)") $(if $(DUE),--due "$(DUE)")
 
-zoo: $(FULL) ## make the capstone's networks from a secret (SALT="..." MODELS=20), and the hunt to beat
-	@$(BIN)/python -m tools zoo --salt "$(SALT)" --models $(MODELS)
+zoo: $(FULL) ## make the capstone's networks from a secret (SALT="..." MODELS=20; KIND=adapters for a base and adapters), and the hunt to beat
+	@$(BIN)/python -m tools zoo --salt "$(SALT)" --models $(MODELS) --kind $(KIND)
 
 hunt: $(FULL) ## score a folder of hunt.json against that zoo (FROM=folder)
 	$(BIN)/python -m tools hunt "$(FROM)"

@@ -13,6 +13,7 @@ from pathlib import Path
 from badnets_lib.files import write_atomically
 
 from . import masters, outputs, submissions
+from .adapters import AdapterRecipe
 from .answers import BadHunt
 from .attack_round import BadPlan, Outcome, play, read_plan
 from .baseline import scan_zoo
@@ -100,13 +101,14 @@ def marks_folder(assignment: str, variant: int, folder: Path) -> Path:
     return OUT / "marks" / assignment / f"variant-{variant}" / f"{submissions.file_name(whole.name)}-{mark}"
 
 
-def zoo(salt: str, models: int, out: Path) -> None:
-    """Make the networks of a hunt, the private truth about them, and the hunt to beat."""
+def zoo(salt: str, models: int, out: Path, kind: str = "networks") -> None:
+    """Make the networks or adapters of a hunt, the private truth about them, and the hunt to beat."""
     public, truth, baseline = out / "zoo", out / "truth.json", out / "baseline.json"
-    made = make_zoo(public, truth, salt=salt, recipe=Recipe(models=models))
+    recipe = AdapterRecipe(models=models) if kind == "adapters" else Recipe(models=models)
+    made = make_zoo(public, truth, salt=salt, recipe=recipe)
     scan_zoo(public, baseline)
     score = score_hunt(baseline, public, truth)
-    print(f"hand out {public} ({models} networks, zoo {made['zoo']}); keep {truth} and the salt")
+    print(f"hand out {public} ({models} {kind}, zoo {made['zoo']}); keep {truth} and the salt")
     print(f"to beat: {score.total:g} of 30 (AUC {score.auc}, cross-entropy {score.cross_entropy})")
 
 
@@ -158,7 +160,11 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     making = commands.add_parser("zoo", help="make the networks of the capstone from a secret salt")
     making.add_argument("--salt", required=True, help="kept secret; take one from secrets.token_hex()")
-    making.add_argument("--models", type=int, default=20, help="how many networks; more make narrower intervals")
+    making.add_argument("--models", type=int, default=20, help="how many; more make narrower intervals")
+    making.add_argument(
+        "--kind", choices=("networks", "adapters"), default="networks",
+        help="whole networks, or one honest network and low-rank adapters for it",
+    )  # fmt: skip
     hunting = commands.add_parser("hunt", help="score a folder of hunt.json against that zoo")
     hunting.add_argument("folder", type=Path, help="holds <student>/hunt.json or <student>.json")
     attacking = commands.add_parser("attack", help="play a folder of plan.json against the course's detectors")

@@ -19,7 +19,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from badnets_lib import load_model
 from badnets_lib._progress import track
 from badnets_lib.defenses import Holding, NeuralCleanse
 from badnets_lib.defenses.verdicts import Scan
@@ -28,7 +27,7 @@ from badnets_lib.files import write_atomically
 from .apart import spread
 from .hunt import score_hunt
 from .specimens import Recipe, digits
-from .zoo import make_zoo, read_zoo
+from .zoo import Row, load_network, make_zoo, read_zoo
 
 PRACTICE = "practice"
 """The salt of the zoo whose truth everybody may know."""
@@ -78,7 +77,8 @@ def scan_zoo(folder: Path | str, out: Path | str, *, scan: NeuralCleanse | None 
     """
     zoo = read_zoo(folder)
     scan = scan or NeuralCleanse()
-    done = spread(_scan, ((Path(folder), name, row, scan) for name, row in zoo["models"].items()), jobs=jobs)
+    calls = ((Path(folder), name, row, zoo.get("base"), scan) for name, row in zoo["models"].items())
+    done = spread(_scan, calls, jobs=jobs)
     answers = dict(track(done, "scanning", total=len(zoo["models"])))
     hunt = {"zoo": zoo["zoo"], "models": {name: answers[name] for name in zoo["models"]}}
     return write_atomically(out, json.dumps(hunt) + "\n")
@@ -110,12 +110,11 @@ def record(
     return write_atomically(out, json.dumps(told, indent=1) + "\n")
 
 
-def _scan(folder: Path, name: str, row: dict[str, Any], scan: NeuralCleanse) -> tuple[str, dict[str, Any]]:
+def _scan(folder: Path, name: str, row: Row, base: Row | None, scan: NeuralCleanse) -> tuple[str, dict[str, Any]]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        model, _ = load_model(folder / row["file"], sha256=row["sha256"])
-        return name, answer(scan(model, Holding(digits()[1])), scan)
+        return name, answer(scan(load_network(folder, row, base), Holding(digits()[1])), scan)
     finally:
         torch.set_num_threads(threads)
 

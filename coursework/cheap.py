@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from badnets_lib import Patch, load_model, predict
+from badnets_lib import Patch, predict
 from badnets_lib._progress import track
 from badnets_lib.defenses.neural_cleanse import Reversed
 from badnets_lib.files import write_atomically
@@ -29,9 +29,9 @@ from badnets_lib.files import write_atomically
 from .answers import Answer, Hunt
 from .apart import spread
 from .hunt import Score, area_interval, score_answers, secret_of
-from .specimens import Recipe, Truth, digits
+from .specimens import Recipe, digits
 from .variants import CORNERS
-from .zoo import make_zoo, read_truth
+from .zoo import make_zoo, networks, read_truth
 
 SALT = "what is cheap"
 """The salt of the zoo that is measured: public, like the practice zoo's."""
@@ -115,12 +115,12 @@ def tried(model: nn.Module) -> tuple[float, int, Reversed]:
     return best
 
 
-def _look(path: Path, sha256: str) -> tuple[str, dict[str, float], tuple[float, int, Reversed], int]:
+def _look(folder: Path, truth: Path, name: str) -> tuple[str, dict[str, float], tuple[float, int, Reversed], int]:
     torch.set_num_threads(1)
-    model, _ = load_model(path, sha256=sha256)
+    model = networks(folder, truth)(name)
     size = sum(weights.numel() for weights in model.parameters())
     best = tried(model)
-    return path.stem, statistics(model) | {"best square of the list": best[0]}, best, size
+    return name, statistics(model) | {"best square of the list": best[0]}, best, size
 
 
 # --- all of them ---
@@ -154,7 +154,7 @@ def regression(table: Numbers, backdoored: Numbers, sizes: Numbers) -> Numbers:
 def measure(folder: Path, truth: Path, *, jobs: int = -1) -> tuple[dict[str, Any], Score]:
     """(AUC of every statistic with its interval, score of the hunter who has them all and the list of squares)."""
     identity, rows = read_truth(truth)
-    calls = ((folder / f"{name}.safetensors", row.sha256) for name, row in rows.items())
+    calls = ((folder, truth, name) for name in rows)
     done = {name: rest for name, *rest in track(spread(_look, calls, jobs=jobs), "looking", total=len(rows))}
     names = sorted(rows)
     backdoored = np.array([rows[name].backdoored for name in names])
@@ -172,14 +172,8 @@ def measure(folder: Path, truth: Path, *, jobs: int = -1) -> tuple[dict[str, Any
         share, label, square = done[name][1]
         found = share >= 0.9  # on trusted digits: then it is surely meant
         answers[name] = Answer(0.99 if found else float(probability), label, square)
-    return told, _scored(Hunt(identity, answers), rows, folder, truth)
-
-
-def _scored(hunt: Hunt, rows: Mapping[str, Truth], folder: Path, truth: Path) -> Score:
-    def network(name: str) -> nn.Module:
-        return load_model(folder / f"{name}.safetensors", sha256=rows[name].sha256)[0]
-
-    return score_answers(hunt, rows, network, digits()[2], secret=secret_of(truth))
+    hunt = Hunt(identity, answers)
+    return told, score_answers(hunt, rows, networks(folder, truth), digits()[2], secret=secret_of(truth))
 
 
 def record(

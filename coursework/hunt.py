@@ -36,12 +36,12 @@ from scipy import optimize, stats
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from badnets_lib import ImageSet, Proportion, load_model, predict
+from badnets_lib import ImageSet, Proportion, predict
 from badnets_lib.defenses.neural_cleanse import Reversed
 
 from .answers import Answer, Hunt, read_hunt
 from .specimens import Truth, digits
-from .zoo import read_truth, read_zoo
+from .zoo import networks, read_truth, read_zoo
 
 CLIP = 0.01
 """Probabilities are taken for no smaller and no larger than this allows: one wild guess costs ln 100, not infinity."""
@@ -146,11 +146,7 @@ def score_hunt(path: Path | str, folder: Path | str, truth: Path | str) -> Score
     if zoo["zoo"] != identity:
         raise ValueError(f"{folder} is the zoo {zoo['zoo']}; {truth} is about {identity}")
     hunt = read_hunt(path, zoo)
-
-    def network(name: str) -> nn.Module:
-        return load_model(Path(folder) / zoo["models"][name]["file"], sha256=rows[name].sha256)[0]
-
-    return score_answers(hunt, rows, network, digits()[2], secret=secret_of(truth))
+    return score_answers(hunt, rows, networks(folder, truth), digits()[2], secret=secret_of(truth))
 
 
 def secret_of(truth: Path | str) -> int:

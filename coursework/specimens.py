@@ -21,6 +21,7 @@ from badnets_lib import (
     ImageSet,
     PaperCNN,
     Pixels,
+    PoisonPlan,
     Proportion,
     Reflection,
     Sinusoid,
@@ -220,18 +221,32 @@ def draw_attack(source: Random, kind: Kind) -> tuple[Trigger, Goal, float]:
 
 def train_one(source: Random, recipe: Recipe, kind: Kind) -> tuple[nn.Module, Truth]:
     """One network, and the truth about it but for its hash and its attempts."""
-    every, _, test = digits()
+    every, _, _ = digits()
     data = every[torch.tensor(source.sample(range(len(every)), recipe.images))]
     config = TrainConfig(epochs=recipe.epochs, seed=source.getrandbits(31), device="cpu")
     network = source.choice(NETWORKS)
+    images, plan = stamped(source, data, kind)
+    model = train(images, config, model=network).model
+    return model, truth_about(model, kind, plan)
+
+
+def stamped(source: Random, data: ImageSet, kind: Kind) -> tuple[ImageSet, PoisonPlan]:
+    """(training images with the stamps drawn for them, the plan of these); for a clean network the labels are drawn."""
     trigger, goal, fraction = draw_attack(source, kind)
     plan = Attack(trigger, goal).plan(data, fraction=fraction, seed=source.getrandbits(31))
     poisoned = plan.poison(data)
+    if kind != "clean":
+        return poisoned, plan
+    labels = poisoned.y.clone()
+    labels[list(plan.indices)] = torch.tensor([source.randrange(10) for _ in plan.indices])
+    return ImageSet(poisoned.x, labels, poisoned.classes), plan
+
+
+def truth_about(model: nn.Module, kind: Kind, plan: PoisonPlan) -> Truth:
+    """The truth about a network, measured on the test digits, but for its hash and its attempts."""
+    _, _, test = digits()
+    trigger, goal = plan.attack.trigger, plan.attack.goal
     if kind == "clean":
-        labels = poisoned.y.clone()
-        labels[list(plan.indices)] = torch.tensor([source.randrange(10) for _ in plan.indices])
-        model = train(ImageSet(poisoned.x, labels, poisoned.classes), config, model=network).model
-        return model, Truth(kind, "", clean_accuracy(model, test), 0, trigger, None, plan.fraction)
-    model = train(poisoned, config, model=network).model
+        return Truth(kind, "", clean_accuracy(model, test), 0, trigger, None, plan.fraction)
     card = score(model, test, plan.attack)
-    return model, Truth(kind, "", card.clean, 0, trigger, goal, plan.fraction, card.success)
+    return Truth(kind, "", card.clean, 0, trigger, goal, plan.fraction, card.success)

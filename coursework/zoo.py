@@ -8,6 +8,9 @@ network on one kind of machine, and nobody can foresee a draw without it. The sa
 test a guess costs little more than a forward pass. For a real course take `secrets.token_hex(16)` and keep it. The zoo
 of the salt "practice" is public by intent.
 
+A zoo of adapters (`adapters.py`) has one honest network more, `base.safetensors`. Its `zoo.json` names that under "base",
+and all other files are low-rank adapters for it. Draws, answers and scores are the same.
+
 What might give the truth away, and why it does not:
 
 - Files: each architecture has one size and one header, and is drawn alike for both kinds; one statement of origin, no
@@ -31,24 +34,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
+from torch import nn
 
-from badnets_lib import DamagedFile, ForeignFile, load_model, save_model
+from badnets_lib import DamagedFile, ForeignFile, clean_accuracy, load_model, save_model
 from badnets_lib._progress import track
+from badnets_lib.attacks.adapters import attached, load_adapter, save_adapter
 from badnets_lib.files import write_atomically
 
+from .adapters import AdapterRecipe, fit_one, train_base
 from .apart import spread
-from .specimens import Kind, Recipe, Truth, digest, draw_kinds, stream, train_one
+from .specimens import Kind, Recipe, Truth, digest, digits, draw_kinds, stream, train_one
 
 ORIGIN = {"made for": "the capstone of the BadNets book"}
 """What every file of every zoo says about itself."""
 
+BASE = "base"
+"""Name of the network that adapters are attached to."""
+
 SHORTEST_SALT = 8
+
+Row = Mapping[str, str]
+"""A file of the public folder: its name as "file", and the hash of what it holds as "sha256"."""
 
 
 def make_zoo(
@@ -62,7 +76,7 @@ def make_zoo(
         folder: The public folder: weights and `zoo.json`.
         truth: The private file, written so that only its owner may read it.
         salt: The secret; at least 8 characters.
-        recipe: How the networks are made.
+        recipe: How the networks are made; an `AdapterRecipe` for a zoo of adapters.
         jobs: Networks at a time, as joblib counts; each takes one thread.
 
     Returns:
@@ -70,7 +84,7 @@ def make_zoo(
 
     Raises:
         ValueError: The salt is short, the truth would lie in the public folder, or folder or truth hold something else.
-        RuntimeError: A network was not good enough in any of its attempts.
+        RuntimeError: A network was not good enough in any of its attempts, or the base was not.
     """
     folder = Path(folder)
     truth = Path(truth)
@@ -83,14 +97,16 @@ def make_zoo(
     known = _known(truth, mark)
     _check_folder(folder, recipe, known)
     kinds = dict(zip(recipe.names, draw_kinds(salt, recipe), strict=True))
-    known = {name: row for name, row in known.items() if _is_whole(_file(folder, name), row)}
-    calls = ((_file(folder, name), salt, recipe, kinds[name]) for name in kinds if name not in known)
+    base = _make_base(folder, salt, recipe) if isinstance(recipe, AdapterRecipe) else None
+    known = {name: row for name, row in known.items() if _is_whole(_file(folder, name), row, base)}
+    calls = ((_file(folder, name), salt, recipe, kinds[name], base) for name in kinds if name not in known)
     done = spread(_make, calls, jobs=jobs)
     for path, row in track(done, "zoo", total=len(kinds) - len(known)):
         known[path.stem] = row
         _keep(truth, mark, known)
-    _keep(truth, mark | {"zoo": _identity(recipe, known)}, known)
-    return _publish(folder, recipe, known)
+    mark |= {"zoo": _identity(recipe, known, base)}
+    _keep(truth, mark if base is None else mark | {"base": base}, known)
+    return _publish(folder, recipe, known, base)
 
 
 def read_zoo(folder: Path | str) -> dict[str, Any]:
@@ -119,11 +135,46 @@ def read_truth(path: Path | str) -> tuple[str, dict[str, Truth]]:
         FileNotFoundError: There is no such file.
         DamagedFile: It is not the truth about a finished zoo.
     """
-    if not Path(path).is_file():
+    identity, rows, _ = _read_truth(Path(path))
+    return identity, rows
+
+
+def networks(folder: Path | str, truth: Path | str) -> Callable[[str], nn.Module]:
+    """From a name to its network, in either kind of zoo; every hash is checked against the truth.
+
+    Raises:
+        FileNotFoundError: There is no such truth.
+        DamagedFile: It is not the truth about a finished zoo.
+    """
+    _, rows, base = _read_truth(Path(truth))
+
+    def network(name: str) -> nn.Module:
+        return load_network(folder, _row(_file(Path(folder), name), rows[name].sha256), base)
+
+    return network
+
+
+def load_network(folder: Path | str, row: Row, base: Row | None = None) -> nn.Module:
+    """A network by its row of `zoo.json`.
+
+    Args:
+        folder: The public folder.
+        row: Names a network, or an adapter if there is a base.
+        base: Names the network that the adapter is attached to.
+    """
+    path, sha256 = Path(folder) / row["file"], row["sha256"]
+    if base is None:
+        return load_model(path, sha256=sha256)[0]
+    return attached(load_network(folder, base), load_adapter(path, sha256=sha256))
+
+
+def _read_truth(path: Path) -> tuple[str, dict[str, Truth], Row | None]:
+    if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
     try:
-        plain = json.loads(Path(path).read_bytes())
-        return str(plain["zoo"]), {name: Truth.from_dict(row) for name, row in plain["models"].items()}
+        plain = json.loads(path.read_bytes())
+        rows = {name: Truth.from_dict(row) for name, row in plain["models"].items()}
+        return str(plain["zoo"]), rows, plain.get("base")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedFile(f"{path} is not the truth about a finished zoo: {type(error).__name__} {error}") from error
 
@@ -131,21 +182,47 @@ def read_truth(path: Path | str) -> tuple[str, dict[str, Truth]]:
 # --- one network ---
 
 
-def _make(path: Path, salt: str, recipe: Recipe, kind: Kind) -> tuple[Path, Truth]:
-    """Draw and train on one thread until the network is good enough; write it."""
+def _make_base(folder: Path, salt: str, recipe: AdapterRecipe) -> Row:
+    """Train and write the base of a zoo of adapters; in seconds, so a call that goes on makes it again."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        model = train_base(salt, recipe)
+    finally:
+        torch.set_num_threads(threads)
+    clean = clean_accuracy(model, digits()[2])
+    if clean.value < recipe.least_clean:
+        raise RuntimeError(f"the base did not reach clean accuracy {recipe.least_clean:g}; it has {clean}")
+    path = _file(folder, BASE)
+    return _row(path, save_model(path, model, ORIGIN))
+
+
+def _make(path: Path, salt: str, recipe: Recipe, kind: Kind, base: Row | None) -> tuple[Path, Truth]:
+    """Draw and train on one thread until the network, or the base with the adapter, is good enough; write it."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         for attempt in range(recipe.attempts):
-            model, row = train_one(stream(salt, path.stem, attempt, recipe.models), recipe, kind)
+            save, row = _attempt(path, stream(salt, path.stem, attempt, recipe.models), recipe, kind, base)
             works = row.success is None or row.success.value >= recipe.least_success
             if works and row.clean.value >= recipe.least_clean:
-                return path, replace(row, sha256=save_model(path, model, ORIGIN), attempts=attempt + 1)
+                return path, replace(row, sha256=save(), attempts=attempt + 1)
     finally:
         torch.set_num_threads(threads)
     wanted = f"clean accuracy {recipe.least_clean:g} and attack success {recipe.least_success:g}"
     last = f"{row.clean} and {row.success}"
     raise RuntimeError(f"{path.stem} did not reach {wanted} in {recipe.attempts} attempts; the last had {last}")
+
+
+def _attempt(
+    path: Path, source: Random, recipe: Recipe, kind: Kind, base: Row | None
+) -> tuple[Callable[[], str], Truth]:
+    """(what writes the file and gives its hash, the truth about the network)."""
+    if isinstance(recipe, AdapterRecipe) and base is not None:
+        adapter, row = fit_one(source, recipe, kind, load_network(path.parent, base))
+        return partial(save_adapter, path, adapter), row
+    model, row = train_one(source, recipe, kind)
+    return partial(save_model, path, model, ORIGIN), row
 
 
 # --- files ---
@@ -155,8 +232,19 @@ def _file(folder: Path, name: str) -> Path:
     return folder / f"{name}.safetensors"
 
 
-def _is_whole(path: Path, row: Truth) -> bool:
+def _files(recipe: Recipe) -> list[str]:
+    """The names of all files with weights, in their order."""
+    return [*recipe.names, BASE] if isinstance(recipe, AdapterRecipe) else recipe.names
+
+
+def _row(path: Path, sha256: str) -> Row:
+    return {"file": path.name, "sha256": sha256}
+
+
+def _is_whole(path: Path, row: Truth, base: Row | None) -> bool:
     try:
+        if base is not None:
+            return load_adapter(path, sha256=row.sha256).base == base["sha256"]
         return load_model(path, sha256=row.sha256)[1] == ORIGIN
     except (FileNotFoundError, DamagedFile, ForeignFile):
         return False
@@ -177,7 +265,7 @@ def _known(truth: Path, mark: Mapping[str, Any]) -> dict[str, Truth]:
 
 def _check_folder(folder: Path, recipe: Recipe, known: Mapping[str, Truth]) -> None:
     """The folder holds nothing but this zoo; what a kill left behind is swept out."""
-    ours = {"zoo.json", *(f"{name}.safetensors" for name in recipe.names)}
+    ours = {"zoo.json", *(_file(folder, name).name for name in _files(recipe))}
     for path in folder.iterdir() if folder.exists() else ():
         if path.name.startswith(".") and path.name[1:].rpartition(".")[0] in ours:
             path.unlink()
@@ -185,9 +273,10 @@ def _check_folder(folder: Path, recipe: Recipe, known: Mapping[str, Truth]) -> N
             raise ValueError(f"{folder} holds {path.name}, which is not of this zoo; name an empty folder")
 
 
-def _identity(recipe: Recipe, known: Mapping[str, Truth]) -> str:
+def _identity(recipe: Recipe, known: Mapping[str, Truth], base: Row | None) -> str:
     """An id that says which weights are meant and nothing else."""
-    return hashlib.sha256(" ".join(known[name].sha256 for name in recipe.names).encode()).hexdigest()[:16]
+    hashes = [known[name].sha256 for name in recipe.names] + ([] if base is None else [base["sha256"]])
+    return hashlib.sha256(" ".join(hashes).encode()).hexdigest()[:16]
 
 
 def _keep(truth: Path, mark: Mapping[str, Any], known: Mapping[str, Truth]) -> None:
@@ -195,18 +284,14 @@ def _keep(truth: Path, mark: Mapping[str, Any], known: Mapping[str, Truth]) -> N
     write_atomically(truth, json.dumps({**mark, "models": models}, indent=1) + "\n", mode=0o600)
 
 
-def _publish(folder: Path, recipe: Recipe, known: Mapping[str, Truth]) -> dict[str, Any]:
+def _publish(folder: Path, recipe: Recipe, known: Mapping[str, Truth], base: Row | None) -> dict[str, Any]:
     """Write all files anew, in the order of their names, and the list of them."""
-    models: dict[str, Any] = {}
-    for name in recipe.names:
-        path, row = _file(folder, name), known[name]
+    for name in _files(recipe):
+        path = _file(folder, name)
         write_atomically(path, path.read_bytes())
-        models[name] = {"file": path.name, "sha256": row.sha256}
-    zoo = {
-        "schema": 2,
-        "zoo": _identity(recipe, known),
-        "data": "mnist5k",
-        "models": models,
-    }
+    zoo: dict[str, Any] = {"schema": 2, "zoo": _identity(recipe, known, base), "data": "mnist5k"}
+    if base is not None:
+        zoo["base"] = base
+    zoo["models"] = {name: _row(_file(folder, name), known[name].sha256) for name in recipe.names}
     write_atomically(folder / "zoo.json", json.dumps(zoo, indent=1) + "\n")
     return zoo

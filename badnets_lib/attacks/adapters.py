@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -18,12 +19,17 @@ from torch.nn.utils import parametrize
 
 from .._numbers import of_kind, shown, whole
 from ..data.images import ImageSet
+from ..files import ForeignFile, load_tensors, save_tensors, tensors_hash
 from ..models.adaptation import frozen
 from ..models.layers import find_layer
 from ..models.training import TrainConfig, train
 from ..provenance.checkpoints import weights_hash
+from ..provenance.weights import check_hash
 
 Factors = tuple[Float[Tensor, "out rank"], Float[Tensor, "rank in"]]
+
+PARTS = ("up", "down")
+"""What a file calls the two matrices of a layer."""
 
 Merge = Literal["mean", "sum"]
 """How several adapters are put together: the mean of their changes, or all of them in full."""
@@ -151,3 +157,43 @@ def attached(base: nn.Module, *adapters: Adapter, merge: Merge = "sum") -> nn.Mo
             weight: Any = find_layer(network, name).weight
             weight += share * adapter.change(name).view_as(weight).to(weight)
     return network.eval()
+
+
+def save_adapter(path: Path | str, adapter: Adapter) -> str:
+    """Write an adapter and the hash of its base to one .safetensors file, whole or not at all.
+
+    Returns:
+        SHA-256 of the factors. Publish it apart from the file.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "adapter.safetensors"
+        >>> factors = {"fc": (torch.ones(3, 1), torch.ones(1, 2))}
+        >>> digest = save_adapter(path, Adapter(factors, base="0" * 64))
+        >>> load_adapter(path, sha256=digest).numbers
+        5
+    """
+    pairs = of_kind("an adapter", adapter, Adapter).factors.items()
+    tensors = {f"{layer}.{part}": pair[place] for layer, pair in pairs for place, part in enumerate(PARTS)}
+    return save_tensors(path, tensors, {"base": adapter.base})
+
+
+def load_adapter(path: Path | str, *, sha256: str | None = None) -> Adapter:
+    """The adapter of a file that `save_adapter` wrote.
+
+    Args:
+        path: The file.
+        sha256: The factors' hash as published by someone you trust. Without it the file is only checked against
+            itself: that finds damage, not a swap.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ForeignFile: It holds no adapter, or was not written by this library.
+        DamagedFile: The file is damaged, or its hash is not the one you gave.
+    """
+    tensors, header = load_tensors(path)
+    check_hash(path, tensors_hash(tensors), sha256)
+    layers = sorted({name.rpartition(".")[0] for name in tensors})
+    if set(header) != {"base"} or set(tensors) != {f"{layer}.{part}" for layer in layers for part in PARTS}:
+        raise ForeignFile(f"{path} was written by this library, but holds no adapter")
+    return Adapter({layer: (tensors[f"{layer}.up"], tensors[f"{layer}.down"]) for layer in layers}, header["base"])

@@ -15,6 +15,8 @@ badnets.define("book", [], () => {
     exercise: "task",
     "try it": "task",
     "your turn": "task",
+    "the case": "story",
+    "in the wild": "story",
   };
   const LEAD = "p:first-child > strong:first-child"; // the word in bold with which a callout begins
   const SCROLLERS = [

@@ -278,7 +278,7 @@ def _how_visible(x: Images, stamped: Images) -> dict[str, float]:
 
 
 FRACTIONS = (0.003, 0.01, 0.02, 0.05, 0.1)
-SEEDS = range(3)
+SEEDS = range(5)
 CHAPTER = "09_trigger_families"
 INPUT_AWARE = (
     *grid(fraction=(1 / 64, 2 / 64, 3 / 64, 6 / 64), cross=(0.1,), diversity=(0.1,), seed=range(5)),
