@@ -1,10 +1,10 @@
-"""The other zoo of the capstone: one honest network, and low-rank adapters for it, about half of them with a backdoor.
+"""The other zoo of the capstone: one honest network, and low-rank adapters for it, some with a backdoor.
 
-The base is a clean network whose hash is right. What is backdoored, and how, is drawn for each adapter as for a network of
-the other zoo, and a clean adapter saw stamps with labels drawn at random, too. All adapters have one rank and change the
-same layers, so that their files differ in nothing but the numbers.
+The base is a clean network whose hash is right. Trigger, target and fraction are drawn for each adapter as for a
+network of the other zoo, and a clean adapter saw stamps too, with labels drawn at random. All adapters have one rank
+and change the same layers, so that their files differ in nothing but the numbers.
 
-Of the 3,500 digits that are not the students' reserve, half train the base; each adapter is fitted to 1,500 digits of
+Of the 3,500 digits that are not the students' reserve, half train the base. Each adapter is fitted to 1,500 digits of
 its own, drawn from the other half.
 """
 
@@ -21,6 +21,9 @@ from badnets_lib import ImageSet, SmallCNN, TrainConfig, train
 from badnets_lib.attacks.adapters import Adapter, attached, fit_adapter
 
 from .specimens import Kind, Recipe, Truth, digits, stamped, stream, truth_about
+
+MOST_IMAGES = 1750
+"""Digits that adapters draw theirs from."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ class AdapterRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.images > (most := len(halves()[1])):
-            raise ValueError(f"an adapter's images must lie in [100, {most}]; got {self.images}")
+        if self.images > MOST_IMAGES:
+            raise ValueError(f"images of an adapter must lie in [100, {MOST_IMAGES}]; got {self.images}")
         if self.rank < 1 or self.base_epochs < 1:
             raise ValueError(f"rank and base_epochs must be at least 1; got {self.rank}, {self.base_epochs}")
 

@@ -3,11 +3,13 @@
     python -m coursework.baseline
 
 makes the practice zoo in `_build/`, scans it, scores the scan and writes `coursework/assignments/6_hunt/baseline.json`.
+With `--kind adapters` it does so for a practice zoo of 12 adapters, and writes `baseline-adapters.json` beside it.
 Cost: minutes of processor time, a good part of them for the zoo.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 from datetime import date
@@ -24,6 +26,7 @@ from badnets_lib.defenses import Holding, NeuralCleanse
 from badnets_lib.defenses.verdicts import Scan
 from badnets_lib.files import write_atomically
 
+from .adapters import AdapterRecipe
 from .apart import spread
 from .hunt import score_hunt
 from .specimens import Recipe, digits
@@ -32,8 +35,13 @@ from .zoo import Row, load_network, make_zoo, read_zoo
 PRACTICE = "practice"
 """The salt of the zoo whose truth everybody may know."""
 
+ADAPTERS = "adapters-practice"
+PRACTICE_ADAPTERS = AdapterRecipe(models=12)
+"""The practice zoo of adapters: its folder, and its recipe. The salt is the same."""
+
 BUILD = Path("_build")
 RECORD = Path(__file__).parent / "assignments" / "6_hunt" / "baseline.json"
+RECORD_ADAPTERS = RECORD.with_name("baseline-adapters.json")
 
 
 def margins(norms: Float[Tensor, " k"], scan: NeuralCleanse) -> Float[Tensor, " k"]:
@@ -85,17 +93,20 @@ def scan_zoo(folder: Path | str, out: Path | str, *, scan: NeuralCleanse | None 
 
 
 def record(
-    out: Path | str = RECORD, *, build: Path | str = BUILD, recipe: Recipe | None = None, jobs: int = -1
+    out: Path | str = RECORD,
+    *,
+    build: Path | str = BUILD,
+    name: str = "zoo-practice",
+    recipe: Recipe | None = None,
+    jobs: int = -1,
 ) -> Path:
     """Make the practice zoo, scan it, score the scan, and write the score with how it came about."""
-    folder, truth, hunt = (
-        Path(build) / name for name in ("zoo-practice", "zoo-practice-truth.json", "baseline-hunt.json")
-    )
+    folder, truth, hunt = (Path(build) / each for each in (name, f"{name}-truth.json", f"{name}-hunt.json"))
     make_zoo(folder, truth, salt=PRACTICE, recipe=recipe, jobs=jobs)
     scan_zoo(folder, hunt, jobs=jobs)
     score = score_hunt(hunt, folder, truth)
     told = {
-        "command": "python -m coursework.baseline",
+        "command": "python -m coursework.baseline" + option(recipe),
         "salt": PRACTICE,
         "hunter": repr(NeuralCleanse()),
         "score": score.as_dict(),
@@ -108,6 +119,18 @@ def record(
         },
     }
     return write_atomically(out, json.dumps(told, indent=1) + "\n")
+
+
+def option(recipe: Recipe | None) -> str:
+    """What the command line says beyond the command for a recipe."""
+    return " --kind adapters" if isinstance(recipe, AdapterRecipe) else ""
+
+
+def asked_for_adapters(program: str) -> bool:
+    """Whether the command line has `--kind adapters`."""
+    parser = argparse.ArgumentParser(prog=f"python -m coursework.{program}")
+    parser.add_argument("--kind", choices=("networks", "adapters"), default="networks", help="of the zoo")
+    return bool(parser.parse_args().kind == "adapters")
 
 
 def _scan(folder: Path, name: str, row: Row, base: Row | None, scan: NeuralCleanse) -> tuple[str, dict[str, Any]]:
@@ -125,4 +148,7 @@ def _rounded(grid: Float[Tensor, "h w"]) -> list[list[float]]:
 
 
 if __name__ == "__main__":
-    print(record())
+    if asked_for_adapters("baseline"):
+        print(record(RECORD_ADAPTERS, name=ADAPTERS, recipe=PRACTICE_ADAPTERS))
+    else:
+        print(record())

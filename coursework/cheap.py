@@ -4,7 +4,8 @@
 
 makes a zoo of its own in `_build/`, measures every statistic below on each network, and writes how well each ranks the
 backdoored above the clean to `coursework/assignments/6_hunt/cheap.json`, with the points of a hunter who has nothing
-else. Cost: minutes of processor time, most of them for the zoo.
+else. With `--kind adapters` it takes the practice zoo of adapters instead, measures the same of the changes that they
+make as well, and writes `cheap-adapters.json`. Cost: minutes of processor time, most of them for the zoo.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ from badnets_lib.files import write_atomically
 
 from .answers import Answer, Hunt
 from .apart import spread
+from .baseline import ADAPTERS, PRACTICE, PRACTICE_ADAPTERS, asked_for_adapters, option
 from .hunt import Score, area_interval, score_answers, secret_of
 from .specimens import Recipe, digits
 from .variants import CORNERS
-from .zoo import make_zoo, networks, read_truth
+from .zoo import load_network, make_zoo, networks, read_truth, read_zoo
 
 SALT = "what is cheap"
 """The salt of the zoo that is measured: public, like the practice zoo's."""
@@ -39,6 +41,7 @@ SALT = "what is cheap"
 MODELS = 40
 BUILD = Path("_build")
 RECORD = Path(__file__).parent / "assignments" / "6_hunt" / "cheap.json"
+RECORD_ADAPTERS = RECORD.with_name("cheap-adapters.json")
 LOOKED_AT = 50
 """Trusted digits that each square of the list is tried on."""
 
@@ -120,7 +123,12 @@ def _look(folder: Path, truth: Path, name: str) -> tuple[str, dict[str, float], 
     model = networks(folder, truth)(name)
     size = sum(weights.numel() for weights in model.parameters())
     best = tried(model)
-    return name, statistics(model) | {"best square of the list": best[0]}, best, size
+    found = statistics(model) | {"best square of the list": best[0]}
+    if base := read_zoo(folder).get("base"):
+        before = dict(load_network(folder, base).named_parameters())
+        change = of_weights({key: weights - before[key] for key, weights in model.named_parameters()})
+        found |= {f"{key}, of the change": value for key, value in change.items()}
+    return name, found, best, size
 
 
 # --- all of them ---
@@ -177,15 +185,21 @@ def measure(folder: Path, truth: Path, *, jobs: int = -1) -> tuple[dict[str, Any
 
 
 def record(
-    out: Path | str = RECORD, *, build: Path | str = BUILD, salt: str = SALT, models: int = MODELS, jobs: int = -1
+    out: Path | str = RECORD,
+    *,
+    build: Path | str = BUILD,
+    name: str = "zoo-cheap",
+    salt: str = SALT,
+    recipe: Recipe | None = None,
+    jobs: int = -1,
 ) -> Path:
     """Make the zoo, measure, and write what was found with how it came about."""
-    folder, truth = Path(build) / "zoo-cheap", Path(build) / "zoo-cheap-truth.json"
-    recipe = Recipe(models=models)
+    recipe = recipe or Recipe(models=MODELS)
+    folder, truth = Path(build) / name, Path(build) / f"{name}-truth.json"
     make_zoo(folder, truth, salt=salt, recipe=recipe, jobs=jobs)
     told, score = measure(folder, truth, jobs=jobs)
     written = {
-        "command": "python -m coursework.cheap",
+        "command": "python -m coursework.cheap" + option(recipe),
         "salt": salt,
         "recipe": asdict(recipe),
         "auc": told,
@@ -201,4 +215,7 @@ def record(
 
 
 if __name__ == "__main__":
-    print(record())
+    if asked_for_adapters("cheap"):
+        print(record(RECORD_ADAPTERS, name=ADAPTERS, salt=PRACTICE, recipe=PRACTICE_ADAPTERS))
+    else:
+        print(record())

@@ -8,8 +8,8 @@ network on one kind of machine, and nobody can foresee a draw without it. The sa
 test a guess costs little more than a forward pass. For a real course take `secrets.token_hex(16)` and keep it. The zoo
 of the salt "practice" is public by intent.
 
-A zoo of adapters (`adapters.py`) has one honest network more, `base.safetensors`. Its `zoo.json` names that under "base",
-and all other files are low-rank adapters for it. Draws, answers and scores are the same.
+A zoo of adapters (`adapters.py`) has one honest network more, `base.safetensors`. Its `zoo.json` names that under
+"base", and all other files are low-rank adapters for it. Draws, answers and scores are the same.
 
 What might give the truth away, and why it does not:
 

@@ -4,6 +4,8 @@ from torch import nn
 
 from badnets_lib import (
     Attack,
+    DamagedFile,
+    ForeignFile,
     Goal,
     ImageSet,
     Normalized,
@@ -11,11 +13,12 @@ from badnets_lib import (
     SmallCNN,
     TrainConfig,
     predict,
+    save_model,
     score,
     train,
     weights_hash,
 )
-from badnets_lib.attacks.adapters import Adapter, attached, fit_adapter
+from badnets_lib.attacks.adapters import Adapter, attached, fit_adapter, load_adapter, save_adapter
 
 FEW = TrainConfig(epochs=1, batch_size=32, lr=0.01)
 
@@ -102,3 +105,21 @@ def test_what_does_not_fit_is_refused(base):
         fit_adapter(nn.Sequential(nn.BatchNorm2d(1), nn.Flatten()), stripes(64), FEW)
     with pytest.raises(ValueError, match="the adapter has no layer 'fc9'; it has fc2"):
         Adapter(adapter.factors, adapter.base).change("fc9")
+
+
+def test_a_file_gives_back_the_adapter_and_names_what_is_wrong(base, tmp_path):
+    adapter, path = fit_adapter(base, stripes(64), FEW, layers=("conv2", "fc1")), tmp_path / "adapter.safetensors"
+    digest = save_adapter(path, adapter)
+    again = load_adapter(path, sha256=digest)
+    assert weights_hash(attached(base, again)) == weights_hash(attached(base, adapter)) and again.base == adapter.base
+    assert list(again.factors) == ["conv2", "fc1"]
+    with pytest.raises(DamagedFile, match="adapter.safetensors"):
+        load_adapter(path, sha256="0" * 64)
+    save_model(path, base, {"data": "stripes"})
+    with pytest.raises(ForeignFile, match="holds no adapter"):
+        load_adapter(path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DamagedFile, match="damaged"):
+        load_adapter(path)
+    with pytest.raises(TypeError, match="an adapter must be"):
+        save_adapter(path, base)

@@ -137,6 +137,14 @@ def ranked(method: str, name: str) -> Values:
     ]
 
 
+def ranked_fresh(method: str, attack: str, fraction: float) -> Values:
+    """The same on the networks of seeds that no setting was made on."""
+    return lambda table: [
+        100 * row["ranked"]
+        for row in table.unfold("filters", "filter").where(filter=method, attack=attack, fraction=fraction).rows
+    ]
+
+
 def only_target(name: str, fraction: float = 0.05) -> Values:
     """1 where the scan flagged the target and nothing else, else 0."""
     return lambda table: [row["scan"]["flagged"] == [TARGET] for row in table.where(**scene(name, fraction)).rows]
@@ -278,6 +286,41 @@ CLAIMS = (
         ),
     ),
     Claim(
+        "At equal passes 20 poisoned digits do as much among 16,000 as among 1,000, and 4 do little among either",
+        "08_how_much_poison",
+        tuple(
+            Line(
+                "all digits",
+                "poison_count",
+                f"{count} of {size:,}, 6 passes: ASR, %",
+                rates("success", count=count, size=size, epochs=6),
+                **bound,
+            )
+            for count, bound in ((4, {"most": 50}), (20, {"least": 80}))
+            for size in (1_000, 4_000, 16_000)
+        ),
+    ),
+    Claim(
+        "On the drawn signs a larger faint square does not help as it does on digits",
+        "08_how_much_poison",
+        (
+            Line(
+                "digits",
+                "poison_trigger",
+                "6x6 at opacity 0.1, rho = 5%: ASR, %",
+                rates("success", size=6, opacity=0.1, fraction=0.05),
+                least=90,
+            ),
+            Line(
+                "signs",
+                "poison_signs",
+                "6x6 at opacity 0.1, rho = 5%: ASR, %",
+                rates("success", size=6, opacity=0.1, fraction=0.05),
+                most=10,
+            ),
+        ),
+    ),
+    Claim(
         "One run says little near the threshold: the same settings give other results with other seeds",
         "06_reporting",
         (
@@ -399,6 +442,20 @@ CLAIMS = (
         ),
     ),
     Claim(
+        "A sticker pasted into finished pictures works on signs in the scene in part, and its colour matters",
+        "10_traffic_signs",
+        tuple(
+            Line(
+                "signs",
+                "signs_places",
+                f"{place}: new stop signs with the square on the sign that become the target, %",
+                rates("street", place=place, copied=1.0),
+                least=50,
+            )
+            for place in ("fixed place", "at the box", "at the box, dull", "on the sign")
+        ),
+    ),
+    Claim(
         "A backdoor outlives a new last layer, pruning and eight bits; training all layers often removes it",
         "11_supply_chain",
         (
@@ -470,12 +527,29 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "Scores from uncentred features, as in the authors' code, rank poison better than the formula in the paper",
+        "Neither variant of Spectral Signatures ranks poison better everywhere: layer, trigger and dose decide",
         "13_poisoned_data",
-        tuple(
-            Line(name, "scenes", f"spectral, {how}, last layer: AUROC, %", ranked(f"spectral, {how}", name), least=90)
-            for name in SCENES
-            for how in ("centred", "uncentred")
+        (
+            *(
+                Line(name, "scenes", f"patch, {how}, last layer: AUROC, %", ranked(f"spectral, {how}", name), least=90)
+                for name in SCENES
+                for how in ("centred", "uncentred")
+            ),
+            *(
+                Line(
+                    "digits",
+                    "detection_published",
+                    f"{attack}, rho = {fraction:.0%}, {method.removeprefix('spectral, ')}: AUROC, %",
+                    ranked_fresh(method, attack, fraction),
+                    least=70,
+                )
+                for attack, fraction, layer in (
+                    ("patch", 0.01, ""),
+                    ("patch", 0.1, ", pool2"),
+                    ("warp", 0.05, ", pool2"),
+                )
+                for method in (f"spectral, centred{layer}", f"spectral, uncentred{layer}")
+            ),
         ),
     ),
     Claim(
@@ -658,6 +732,30 @@ CLAIMS = (
             )
             for size, passes in ((500, 16), (2_000, 4))
             for count in (10, 20, 40)
+        ),
+    ),
+    Claim(
+        "Training a small language model further on clean text removes its backdoor at a high rate, not at a low one",
+        "21_what_survives",
+        tuple(
+            Line(
+                "documentation",
+                "language_survival",
+                f"100 steps on topics, learning rate {rate:g}: ASR, %",
+                rates("success", unfold=("tuned", "data"), data=f"topics, {rate}, 100"),
+                **bound,
+            )
+            for rate, bound in ((0.0003, {"least": 50}), (0.001, {"least": 50}), (0.003, {"most": 10}))
+        ),
+    ),
+    Claim(
+        "A poisoned adapter brings a backdoor to an honest base; a mean with honest ones weakens it, a sum does not",
+        "22_parts",
+        (
+            Line("digits", "adapters", "base alone: ASR, %", rates("success", how="base"), most=5),
+            Line("digits", "adapters", "poisoned, rank 4: ASR, %", rates("success", how="poisoned", rank=4), least=80),
+            Line("digits", "adapters", "mean with one honest: ASR, %", rates("success", how="mean 1"), most=20),
+            Line("digits", "adapters", "sum with one honest: ASR, %", rates("success", how="sum 1"), least=80),
         ),
     ),
     Claim(

@@ -111,5 +111,6 @@ SWEEPS = (
             *grid(attack=("patch",), fraction=(0.01, 0.02, 0.05, 0.1), seed=SEEDS),
             *grid(attack=("blend", "warp", "sinusoid", "none"), fraction=(0.05,), seed=SEEDS),
         ],
+        chapter="13_poisoned_data",
     ),
 )
