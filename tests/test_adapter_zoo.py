@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -199,7 +200,7 @@ def test_a_trigger_is_tried_on_the_base_with_its_adapter(tmp_path, monkeypatch):
 
 
 def test_the_scan_and_the_cheap_look_take_adapters(made, tmp_path, monkeypatch):
-    folder, truth, zoo = made
+    folder, truth, _ = made
     path = b.scan_zoo(folder, tmp_path / "hunt.json", scan=NeuralCleanse(rounds=2, batches=1, batch_size=4), jobs=1)
     assert h.score_hunt(path, folder, truth).triggers.trials == 2
     monkeypatch.setattr(c, "SQUARES", c.SQUARES[:1])
@@ -213,6 +214,7 @@ def test_the_scan_and_the_cheap_look_take_adapters(made, tmp_path, monkeypatch):
 
 
 def test_the_command_makes_either_kind(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "make_zoo", partial(z.make_zoo, jobs=1))
     monkeypatch.setattr(command, "AdapterRecipe", lambda models: replace(TINY, models=models))
 
     def blind(public, out):
