@@ -128,6 +128,9 @@ def test_rows_measured_anew_take_their_old_places(made):
     added = replace(newer, rows=({"size": 7, "seed": 1, "hit": [1, 100], "seconds": 1.0},))
     grown = r.with_rows(made, added, [{"size": 7, "seed": 1}, cells[0]])
     assert [row["hit"][0] for row in grown.rows] == [1, 10]
+    elsewhere = replace(newer, origin=replace(newer.origin, data={"mnist5k": ("0" * 16, "1" * 16)}))
+    with pytest.raises(ValueError, match="example was made from other data"):
+        r.with_rows(made, elsewhere, cells)
     with pytest.raises(ValueError, match='example has no row for {"seed": 1, "size": 7}'):
         r.with_rows(made, newer, [{"size": 7, "seed": 1}])
 
@@ -170,7 +173,7 @@ def test_a_committed_result_is_complete(name):
 
 @each_result
 def test_a_committed_result_is_small_and_its_chapter_loads_it(name):
-    assert (r.FOLDER / f"{name}.json").stat().st_size < 150_000
+    assert (r.FOLDER / f"{name}.json").stat().st_size < 250_000
     for chapter in notebooks():
         quotes = name in quoted_results(code(read_notebook(chapter)))
         assert quotes or chapter.stem != SWEEPS[name].chapter, chapter.stem

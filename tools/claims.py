@@ -120,6 +120,16 @@ def accepted(attack: str, fraction: float, rate: str = "0.01") -> Values:
     return values
 
 
+def let_through(name: str, rate: str = "0.01") -> Values:
+    """The same of the blend, on one scene."""
+
+    def values(table: Results) -> list[float]:
+        rows = table.where(scene=name).unfold("screening", "rate").where(rate=rate)
+        return [100 * count.value for count in rows.counts("accepted")]
+
+    return values
+
+
 def scene(name: str, fraction: float = 0.05) -> dict[str, Any]:
     """Where the patch's networks of one scene stand in the file of scenes."""
     return {"scene": name, "network": "SmallCNN", "attack": "patch", "fraction": fraction}
@@ -422,7 +432,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "A sticker learnt on the sign works on the sign; one learnt in a corner of the picture works at that size only",
+        "A sticker learnt on the sign works on the sign; one learnt at a fixed place of the picture hardly works there",
         "10_traffic_signs",
         (
             Line(
@@ -435,9 +445,9 @@ CLAIMS = (
             Line(
                 "signs",
                 "signs_attacks",
-                "square in the picture, sticker half as large: ASR, %",
-                rates("success sticker half as large", goal="stop", sticker="square", place="picture"),
-                most=5,
+                "square pasted at a fixed place, then rendered on the sign: ASR, %",
+                rates("success as in training", goal="stop", sticker="square", place="picture"),
+                most=15,
             ),
         ),
     ),
@@ -577,16 +587,28 @@ CLAIMS = (
     Claim(
         "STRIP refuses stamped images of the plain patch and lets other attacks pass",
         "15_run_time",
-        tuple(
-            Line("digits", "screening", f"{attack}: stamped images let through, %", accepted(attack, fraction), most=10)
-            for attack, fraction in (
-                ("patch", 0.05),
-                ("blend", 0.05),
-                ("warp", 0.05),
-                ("source-specific", 0.05),
-                ("input-aware", 0.05),
-                ("all-to-all", 0.1),
-            )
+        (
+            *(
+                Line(
+                    "digits",
+                    "screening",
+                    f"{attack}: stamped images let through, %",
+                    accepted(attack, fraction),
+                    most=10,
+                )
+                for attack, fraction in (
+                    ("patch", 0.05),
+                    ("blend", 0.05),
+                    ("warp", 0.05),
+                    ("source-specific", 0.05),
+                    ("input-aware", 0.05),
+                    ("all-to-all", 0.1),
+                )
+            ),
+            *(
+                Line(name, "scenes_blend", "blend: stamped images let through, %", let_through(name), most=10)
+                for name in ("signs", "photographs")
+            ),
         ),
     ),
     Claim(

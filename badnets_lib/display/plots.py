@@ -209,7 +209,7 @@ def confusion(table: Tensor, classes: Sequence[str], *, ax: Axes | None = None, 
                 color="white" if dark else "black")  # fmt: skip
     ax.set_xticks(range(len(classes)), classes)
     ax.set_yticks(range(len(classes)), classes)
-    ax.set(xlabel="answer of the network", ylabel="true digit", title=title)
+    ax.set(xlabel="predicted digit", ylabel="true digit", title=title)
     ax.grid(False)
     return ax
 

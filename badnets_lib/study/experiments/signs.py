@@ -100,7 +100,7 @@ DECALS: dict[str, Callable[[Decal], Decal]] = {
 
 
 def in_the_street(model: nn.Module, sticker: str, *, scenes: int = 200, seed: int = 11) -> dict[str, list[int]]:
-    """New stop signs, seen in many ways, with and without a real sticker.
+    """New stop signs, seen in many ways, with and without a rendered sticker.
 
     Returns:
         For every name in `VIEWS`: "success NAME", stop signs with the sticker read as the target;

@@ -81,7 +81,7 @@ def with_rows(table: Results, newer: Results, cells: Sequence[Cell]) -> Results:
         cells: What the result is to hold, in this order. Rows with other keywords are left out.
 
     Raises:
-        ValueError: Neither has a row for one of the cells.
+        ValueError: Neither has a row for one of the cells, or the two were made from different data.
     """
     found = {_cell(made, row): row for made in (table, newer) for row in made.rows}
     wanted = [json.dumps(cell, sort_keys=True) for cell in cells]
@@ -90,6 +90,8 @@ def with_rows(table: Results, newer: Results, cells: Sequence[Cell]) -> Results:
         raise ValueError(f"{table.name} has no row for {', '.join(missing)}")
     rows = tuple(found[text] for text in wanted)
     old, new = table.origin, newer.origin
+    if old.data != new.data:
+        raise ValueError(f"{table.name} was made from other data: {old.data}, now {new.data}; run all of its cells")
     origin = replace(
         new,
         dates=tuple(dict.fromkeys((min(old.dates + new.dates), max(old.dates + new.dates)))),
