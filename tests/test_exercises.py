@@ -9,7 +9,7 @@ from project import CHAPTERS  # tools/
 import badnets_lib as bd
 from badnets_lib.study.exercises import answers
 
-NUMBER = re.compile(r"-?\d[\d,]*\.?\d*")
+NUMBER = re.compile(r"-?\d[\d,]*\.?\d*(?:e[+-]?\d+)?")
 
 
 def told(capsys, *arguments):
