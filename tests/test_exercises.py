@@ -1,4 +1,4 @@
-"""Answers to the exercises: what is right, and that the pages and the file of answers agree."""
+"""Answers to the exercises and predictions; and that code, figures and drawings are as CONTRIBUTING says."""
 
 import json
 import re
@@ -134,3 +134,41 @@ def test_a_prediction_has_one_right_answer(path):
             assert len(options) == len(group.splitlines()), group
             assert [letter for letter, _ in options] == list("ABCD")[: len(options)], group
             assert [verdict for _, verdict in options].count("Right") == 1, group
+
+
+# ---- code and figures ----
+
+COLUMNS = 78
+
+
+@pytest.mark.parametrize("path", chapters(), ids=lambda path: path.stem)
+def test_visible_code_fits_the_page(path):
+    wide = [
+        line.strip()
+        for cell in cells(path)
+        if cell["cell_type"] == "code" and "hide-cell" not in cell["metadata"].get("tags", [])
+        for line in "".join(cell["source"]).splitlines()
+        if len(line) > COLUMNS
+    ]
+    assert not wide
+
+
+@pytest.mark.parametrize("path", chapters(), ids=lambda path: path.stem)
+def test_every_figure_has_a_caption(path):
+    for cell in cells(path):
+        drawn = any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+        if drawn and "hide-cell" not in cell["metadata"].get("tags", []):
+            assert cell["metadata"]["mystnb"]["figure"]["caption"].endswith("."), cell["id"]
+        for drawing in re.findall(r"^!\[.*\]\(images/(?!colab|lab_)\w+\.svg.*$", "".join(cell["source"]), re.M):
+            assert re.fullmatch(r'!\[[^\]]{40,}\]\(images/\w+\.svg "[^"]+\."\)', drawing), drawing
+
+
+def test_there_are_thirty_drawings():
+    shown = {
+        name
+        for path in chapters()
+        for cell in cells(path)
+        for name in re.findall(r"\]\(images/(\w+)\.svg ", "".join(cell["source"]))
+    }
+    assert len(shown) >= 30
+    assert {path.stem for path in (CHAPTERS / "images").glob("*.svg")} - shown == {"colab", "own_model"}
