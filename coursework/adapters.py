@@ -6,6 +6,9 @@ and change the same layers, so that their files differ in nothing but the number
 
 Of the 3,500 digits that are not the students' reserve, half train the base. Each adapter is fitted to 1,500 digits of
 its own, drawn from the other half.
+
+What gives adapters away is measured by `python -m coursework.cheap --kind adapters`: on 12 adapters of the salt
+"practice" the norm of the change of `fc1` alone tells the clean from the backdoored, the clean having the larger one.
 """
 
 from __future__ import annotations
