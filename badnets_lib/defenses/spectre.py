@@ -241,7 +241,7 @@ def _fourth_moment(white: Rows) -> tuple[float, Float[Tensor, "k k"]]:
     """
     from scipy.sparse.linalg import LinearOperator, eigsh
 
-    rows = white.cpu().numpy()
+    rows = white.cpu().double().numpy()  # in single precision the search may not settle
     count, directions = rows.shape
 
     def moved(vector: Any) -> Any:
