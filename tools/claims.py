@@ -587,28 +587,24 @@ CLAIMS = (
     Claim(
         "STRIP refuses stamped images of the plain patch and lets other attacks pass",
         "15_run_time",
-        (
-            *(
-                Line(
-                    "digits",
-                    "screening",
-                    f"{attack}: stamped images let through, %",
-                    accepted(attack, fraction),
-                    most=10,
-                )
-                for attack, fraction in (
-                    ("patch", 0.05),
-                    ("blend", 0.05),
-                    ("warp", 0.05),
-                    ("source-specific", 0.05),
-                    ("input-aware", 0.05),
-                    ("all-to-all", 0.1),
-                )
-            ),
-            *(
-                Line(name, "scenes_blend", "blend: stamped images let through, %", let_through(name), most=10)
-                for name in ("signs", "photographs")
-            ),
+        tuple(
+            Line("digits", "screening", f"{attack}: stamped images let through, %", accepted(attack, fraction), most=10)
+            for attack, fraction in (
+                ("patch", 0.05),
+                ("blend", 0.05),
+                ("warp", 0.05),
+                ("source-specific", 0.05),
+                ("input-aware", 0.05),
+                ("all-to-all", 0.1),
+            )
+        ),
+    ),
+    Claim(
+        "STRIP stops the blend on digits and lets it pass on signs and photographs",
+        "18_scoreboard",
+        tuple(
+            Line(name, "scenes_blend", "blend: stamped images let through, %", let_through(name), least=90)
+            for name in ("signs", "photographs")
         ),
     ),
     Claim(
