@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 from looks import STATIC, lay_out_scripts
+from playwright import sync_api as playwright
 
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Predictions</title>
 <meta name="viewport" content="width=device-width"><link rel="stylesheet" href="_static/book.css">
@@ -46,8 +47,9 @@ def test_the_next_result_waits_for_a_choice_and_only_the_next(page):
     assert not result.is_visible() and button.count() == 1
     assert page.get_by_text("another result").is_visible()
     page.get_by_text("B. It grows").click()
-    assert result.is_visible() and button.count() == 0
-    assert page.get_by_text("So it is.").first.is_visible()
+    playwright.expect(result).to_be_visible()
+    playwright.expect(button).to_have_count(0)
+    playwright.expect(page.get_by_text("So it is.").first).to_be_visible()
 
 
 def test_the_first_choice_counts_and_is_kept(page):
