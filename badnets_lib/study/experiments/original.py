@@ -216,11 +216,11 @@ SWEEPS = (
     _sweep(
         "original_shares",
         all_to_all,
-        grid(trigger=("pattern",), fraction=SMALL_FRACTIONS, seed=range(2))
-        + grid(trigger=("pattern",), fraction=PAPER_FRACTIONS, seed=range(3))
-        + grid(trigger=("single pixel",), fraction=PAPER_FRACTIONS, seed=range(2)),
+        grid(trigger=("pattern",), fraction=SMALL_FRACTIONS, seed=range(5))
+        + grid(trigger=("pattern",), fraction=PAPER_FRACTIONS, seed=range(5))
+        + grid(trigger=("single pixel",), fraction=PAPER_FRACTIONS, seed=range(5)),
     ),
-    _sweep("original_filters", first_filters, grid(seed=range(2))),
+    _sweep("original_filters", first_filters, grid(seed=range(5))),
     _sweep(
         "original_patience",
         single_target,

@@ -193,8 +193,8 @@ def _survival_cells() -> list[Cell]:
         *grid(method=("int8",), images=(200,)),
         *grid(method=("distillation",), images=amounts),
     ]
-    origins = grid(origin=("poisoned", "by hand"), seed=range(3))
-    twins = grid(origin=("clean",), method=("nothing",), seed=range(3))
+    origins = grid(origin=("poisoned", "by hand"), seed=range(5))
+    twins = grid(origin=("clean",), method=("nothing",), seed=range(5))
     return twins + [one | how for one in origins for how in methods]
 
 

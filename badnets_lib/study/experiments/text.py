@@ -52,7 +52,7 @@ SWEEPS = (
         "text_passes",
         counted,
         [cell | {"size": size, "passes": passes} for size, passes in STEPS
-         for cell in grid(trigger=(RARE,), count=COUNTS[1:5], seed=range(3))],
+         for cell in grid(trigger=(RARE,), count=COUNTS[1:5], seed=range(5))],
         data=(),
         chapter="12_beyond_badnets",
     ),
