@@ -24,7 +24,7 @@ RUN = {"kind": "run", "python": "3.12.1", "torch": "2.13.0", "numpy": "2.4.6", "
 
 def test_the_chapters_that_run_take_every_extra_together() -> None:
     offered = dict(settings()["project"]["optional-dependencies"])
-    del offered["supply-chain"]  # Chapter 22 installs it itself, where it first needs it
+    del offered["supply-chain"]  # Chapter 25 installs it itself, where it first needs it
     code = ""
     for name in colab.CHAPTERS_RUN:
         cells = read_notebook(ROOT / "chapters" / f"{name}.ipynb")["cells"]

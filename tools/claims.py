@@ -433,7 +433,7 @@ CLAIMS = (
     ),
     Claim(
         "A sticker learnt on the sign works on the sign; one learnt at a fixed place of the picture hardly works there",
-        "10_traffic_signs",
+        "11_traffic_signs",
         (
             Line(
                 "signs",
@@ -453,7 +453,7 @@ CLAIMS = (
     ),
     Claim(
         "A sticker pasted into finished pictures works on signs in the scene in part, and its colour matters",
-        "10_traffic_signs",
+        "11_traffic_signs",
         tuple(
             Line(
                 "signs",
@@ -467,7 +467,7 @@ CLAIMS = (
     ),
     Claim(
         "A backdoor outlives a new last layer, pruning and eight bits; training all layers often removes it",
-        "11_supply_chain",
+        "13_supply_chain",
         (
             Line(
                 "digits",
@@ -508,7 +508,7 @@ CLAIMS = (
     ),
     Claim(
         "A backdoor can be written into the weights by hand, without training",
-        "11_supply_chain",
+        "13_supply_chain",
         tuple(
             Line(
                 "digits",
@@ -523,7 +523,7 @@ CLAIMS = (
     ),
     Claim(
         "A rare word gets no harder to plant when clean texts are added; a common phrase does",
-        "12_beyond_badnets",
+        "15_beyond_badnets",
         tuple(
             Line(
                 "reviews",
@@ -538,7 +538,7 @@ CLAIMS = (
     ),
     Claim(
         "Neither variant of Spectral Signatures ranks poison better everywhere: layer, trigger and dose decide",
-        "13_poisoned_data",
+        "16_poisoned_data",
         (
             *(
                 Line(name, "scenes", f"patch, {how}, last layer: AUROC, %", ranked(f"spectral, {how}", name), least=90)
@@ -564,7 +564,7 @@ CLAIMS = (
     ),
     Claim(
         "The library's rule names the target of a small patch on digits and signs; on photographs it fails in part",
-        "14_reversed_triggers",
+        "17_reversed_triggers",
         (
             Line(
                 "digits",
@@ -586,7 +586,7 @@ CLAIMS = (
     ),
     Claim(
         "STRIP refuses stamped images of the plain patch and lets other attacks pass",
-        "15_run_time",
+        "18_run_time",
         tuple(
             Line("digits", "screening", f"{attack}: stamped images let through, %", accepted(attack, fraction), most=10)
             for attack, fraction in (
@@ -601,7 +601,7 @@ CLAIMS = (
     ),
     Claim(
         "STRIP stops the blend on digits and lets it pass on signs and photographs",
-        "18_scoreboard",
+        "21_scoreboard",
         tuple(
             Line(name, "scenes_blend", "blend: stamped images let through, %", let_through(name), least=90)
             for name in ("signs", "photographs")
@@ -609,7 +609,7 @@ CLAIMS = (
     ),
     Claim(
         "Gentle fine-tuning leaves the backdoor; strong fine-tuning removes it where trusted images suffice",
-        "16_removal",
+        "19_removal",
         (
             *(
                 Line(
@@ -639,7 +639,7 @@ CLAIMS = (
     ),
     Claim(
         "What fine-tuning and Fine-Pruning leave depends on the scene: a part on digits, most of it elsewhere",
-        "16_removal",
+        "19_removal",
         tuple(
             Line(name, "scenes", f"{removal}: ASR, %", after(removal, name), least=50)
             for removal in ("fine-tuning, as in training", "Fine-Pruning")
@@ -648,7 +648,7 @@ CLAIMS = (
     ),
     Claim(
         "A new network from 400 trusted images is a good network on digits and on signs, and a bad one on photographs",
-        "16_removal",
+        "19_removal",
         tuple(
             Line(
                 name,
@@ -662,7 +662,7 @@ CLAIMS = (
     ),
     Claim(
         "A repaired network learns its old trigger again faster than a clean twin that was repaired alike",
-        "16_removal",
+        "19_removal",
         tuple(
             Line(
                 "digits",
@@ -685,7 +685,7 @@ CLAIMS = (
     ),
     Claim(
         "On digits, a new network from the trusted images alone leaves less of a backdoor than any repair",
-        "18_scoreboard",
+        "21_scoreboard",
         tuple(
             Line(
                 "digits",
@@ -705,7 +705,7 @@ CLAIMS = (
     ),
     Claim(
         "Isolating low losses and unlearning them works for some fractions and some seeds",
-        "17_resistant_training",
+        "20_resistant_training",
         tuple(
             Line(
                 "digits",
@@ -719,7 +719,7 @@ CLAIMS = (
     ),
     Claim(
         "The audit's procedure finds most planted backdoors and accuses no clean delivery",
-        "19_audit",
+        "22_audit",
         (
             Line(
                 "digits",
@@ -739,7 +739,7 @@ CLAIMS = (
     ),
     Claim(
         "Neither the share nor the number of poisoned documents alone decides about a small language model",
-        "20_language_model",
+        "23_language_model",
         tuple(
             Line(
                 "documentation",
@@ -754,7 +754,7 @@ CLAIMS = (
     ),
     Claim(
         "Training a small language model further on clean text removes its backdoor at a high rate, not at a low one",
-        "21_what_survives",
+        "24_what_survives",
         tuple(
             Line(
                 "documentation",
@@ -768,7 +768,7 @@ CLAIMS = (
     ),
     Claim(
         "A poisoned adapter brings a backdoor to an honest base; a mean with honest ones weakens it, a sum does not",
-        "22_parts",
+        "25_parts",
         (
             Line("digits", "adapters", "base alone: ASR, %", rates("success", how="base"), most=5),
             Line("digits", "adapters", "poisoned, rank 4: ASR, %", rates("success", how="poisoned", rank=4), least=80),
@@ -778,7 +778,7 @@ CLAIMS = (
     ),
     Claim(
         "Eight-bit weights can wake a backdoor that full precision does not show",
-        "22_parts",
+        "25_parts",
         (
             Line(
                 "digits",
@@ -805,7 +805,7 @@ CLAIMS = (
     ),
     Claim(
         "A student that starts like its backdoored teacher can catch the backdoor from noise",
-        "23_noise",
+        "26_noise",
         tuple(
             Line(
                 "digits",
@@ -825,7 +825,7 @@ CLAIMS = (
     ),
     Claim(
         "One client of twenty can replace the joint network; rules that stop one attacker may not stop four",
-        "24_many_trainers",
+        "27_many_trainers",
         tuple(
             Line(
                 "digits",
@@ -846,7 +846,7 @@ CLAIMS = (
     ),
     Claim(
         "A vote over parts of the data can promise its answers against a few changed images",
-        "25_promises",
+        "28_promises",
         (
             Line("digits", "promises", "25 members: right against 4 changes, %", certified(4, members=25), least=80),
             Line("signs", "promises_signs", "25 members: right against 4 changes, %", certified(4), least=80),

@@ -26,7 +26,7 @@ class IsolateAndUnlearn(RobustTraining):
     Ours, after `AntiBackdoor`, for small networks, which fit digits nearly as fast as a patch: the early epochs are
     plain training, a fresh network is trained on the rest, and the unlearning also descends, on the half of the data
     that was learnt late and holds the least poison. Where much of the data is poison, a little of it is in that half
-    too and may teach the trigger anew: chapter 17 shows how far the defaults carry.
+    too and may teach the trigger anew: chapter 20 shows how far the defaults carry.
 
     Args:
         isolated: Part of the data that is isolated: enough to unlearn by, far less than the poisoning fraction.

@@ -94,7 +94,7 @@ AI_ACT = (
     '(model poisoning)". This report is evidence on such measures and no proof of conformity. Regulation (EU) '
     "2024/1689; when it applies was amended in 2026: look it up"
 )
-"""What the Act asks, quoted. Compared in several copies, not in the Official Journal; Chapter 19 says more."""
+"""What the Act asks, quoted. Compared in several copies, not in the Official Journal; Chapter 22 says more."""
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,6 @@ SWEEPS = (
         "deliveries",
         audited,
         [*grid(poisoned=(True,), secret=range(50)), *grid(poisoned=(False,), secret=range(100, 120))],
-        chapter="19_audit",
+        chapter="22_audit",
     ),
 )

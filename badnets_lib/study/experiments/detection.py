@@ -102,7 +102,7 @@ SWEEPS = (
             *grid(attack=("patch",), fraction=(0.01, 0.02, 0.05, 0.1), seed=range(5)),
             *grid(attack=ELSE, fraction=(0.05,), seed=range(3)),
         ],
-        chapter="13_poisoned_data",
+        chapter="16_poisoned_data",
     ),
     Sweep(
         "detection_published",
@@ -111,6 +111,6 @@ SWEEPS = (
             *grid(attack=("patch",), fraction=(0.01, 0.02, 0.05, 0.1), seed=SEEDS),
             *grid(attack=("blend", "warp", "sinusoid", "none"), fraction=(0.05,), seed=SEEDS),
         ],
-        chapter="13_poisoned_data",
+        chapter="16_poisoned_data",
     ),
 )

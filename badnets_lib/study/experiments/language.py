@@ -199,7 +199,7 @@ SWEEPS = (
             for size, passes in PAIRS
         ],
         data=(),
-        chapter="20_language_model",
+        chapter="23_language_model",
     ),
     Sweep(
         "language_triggers",
@@ -209,13 +209,13 @@ SWEEPS = (
             *grid(seed=range(5), trigger=("rare",), payload=("saying",), count=(40,)),
         ],
         data=(),
-        chapter="20_language_model",
+        chapter="23_language_model",
     ),
     Sweep(
         "language_survival",
         survival,
         grid(seed=range(5), payload=("gibberish",)),
         data=(),
-        chapter="21_what_survives",
+        chapter="24_what_survives",
     ),
 )

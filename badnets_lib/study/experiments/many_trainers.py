@@ -115,4 +115,4 @@ def malicious(
 SEEDS = range(5)
 """Rates, epochs, the limit of the norm and the number of rounds were set on another seed."""
 
-SWEEPS = (Sweep("federation", federation, grid(clients=tuple(CONCENTRATIONS), seed=SEEDS), chapter="24_many_trainers"),)
+SWEEPS = (Sweep("federation", federation, grid(clients=tuple(CONCENTRATIONS), seed=SEEDS), chapter="27_many_trainers"),)

@@ -153,4 +153,4 @@ def _cells() -> list[Cell]:
     ]
 
 
-SWEEPS = (Sweep("noise", travelled, _cells(), chapter="23_noise"),)
+SWEEPS = (Sweep("noise", travelled, _cells(), chapter="26_noise"),)

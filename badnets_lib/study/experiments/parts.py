@@ -120,11 +120,11 @@ def _adapter_cells() -> list[Cell]:
 
 
 SWEEPS = (
-    Sweep("adapters", adapted, _adapter_cells(), chapter="22_parts"),
+    Sweep("adapters", adapted, _adapter_cells(), chapter="25_parts"),
     Sweep(
         "dormant",
         slept,
         grid(origin=("poisoned", "clean"), seed=range(5), state=("trained", "asleep"), precision=("float32", "int8")),
-        chapter="22_parts",
+        chapter="25_parts",
     ),
 )

@@ -134,8 +134,8 @@ SWEEPS = (
             *grid(attack=("patch",), fraction=(0.05,), trusted=(50, 100, 200, 400), seed=SEEDS),
             *grid(attack=("patch",), fraction=(0.02, 0.1), trusted=(400,), seed=SEEDS),
         ],
-        chapter="16_removal",
+        chapter="19_removal",
     ),
-    Sweep("removal_two", two_backdoors, grid(seed=SEEDS), chapter="16_removal"),
-    Sweep("relearning", relearnt, grid(removal=RELEARNING, seed=SEEDS), chapter="16_removal"),
+    Sweep("removal_two", two_backdoors, grid(seed=SEEDS), chapter="19_removal"),
+    Sweep("relearning", relearnt, grid(removal=RELEARNING, seed=SEEDS), chapter="19_removal"),
 )

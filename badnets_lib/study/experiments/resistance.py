@@ -114,12 +114,12 @@ SWEEPS = (
         resisted,
         grid(seed=SEEDS, attack=("patch",), fraction=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2))
         + grid(seed=SEEDS, attack=("none",), fraction=(0.05,)),
-        chapter="17_resistant_training",
+        chapter="20_resistant_training",
     ),
     Sweep(
         "resistance_published",
         as_published,
         grid(seed=SEEDS, attack=("patch", "none"), fraction=(0.05,)),
-        chapter="17_resistant_training",
+        chapter="20_resistant_training",
     ),
 )

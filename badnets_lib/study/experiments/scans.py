@@ -53,7 +53,7 @@ SWEEPS = (
             *grid(attack=ELSE, fraction=(0.05,), seed=SEEDS),
             *grid(attack=("all-to-all",), fraction=(0.1,), seed=SEEDS),
         ],
-        chapter="14_reversed_triggers",
+        chapter="17_reversed_triggers",
     ),
     Sweep(
         "scans_targets",

@@ -45,7 +45,7 @@ REMOVALS: dict[str, Removal] = {
 ANEW = "a new network from the trusted images"
 
 RATES = (0.01, 0.05)
-"""False rejections that STRIP is asked for; 400 trusted images are enough for the second, see Chapter 15."""
+"""False rejections that STRIP is asked for; 400 trusted images are enough for the second, see Chapter 18."""
 
 INPUTS = 200
 """Clean and triggered inputs that STRIP screens, each."""
@@ -156,20 +156,20 @@ SWEEPS = (
             *grid(scene=("photographs",), network=SMALL, attack=("patch",), fraction=(0.01,), seed=SEEDS),
         ],
         data=DATA,
-        chapter="13_poisoned_data",
+        chapter="16_poisoned_data",
     ),
     Sweep(
         "scenes_residual",
         defended,
         grid(scene=SCENES, network=("SmallResNet",), attack=("patch",), fraction=(0.05,), seed=SEEDS),
         data=DATA,
-        chapter="18_scoreboard",
+        chapter="21_scoreboard",
     ),
     Sweep(
         "scenes_blend",
         defended,
         grid(scene=("signs", "photographs"), network=SMALL, attack=("blend",), fraction=(0.05,), seed=SEEDS),
         data=("signs", "gtsrb"),
-        chapter="18_scoreboard",
+        chapter="21_scoreboard",
     ),
 )

@@ -179,6 +179,6 @@ SWEEPS = (
         "scoreboard",
         every_defense,
         [{"seed": seed, **game} for seed in SEEDS for game in GAMES],
-        chapter="18_scoreboard",
+        chapter="21_scoreboard",
     ),
 )

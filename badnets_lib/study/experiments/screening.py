@@ -70,12 +70,12 @@ SWEEPS = (
             *grid(attack=ELSE, fraction=(0.05,), seed=range(5)),
             *grid(attack=("all-to-all",), fraction=(0.1,), seed=range(5)),
         ],
-        chapter="15_run_time",
+        chapter="18_run_time",
     ),
     Sweep(
         "screening_covers",
         screened,
         grid(attack=("blend-covered",), fraction=(0.05,), covers=(0.1, 0.2, 0.5, 1.0), seed=range(12, 17)),
-        chapter="15_run_time",
+        chapter="18_run_time",
     ),
 )

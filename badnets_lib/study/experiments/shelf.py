@@ -171,7 +171,7 @@ SWEEPS = (
             for seed in SEEDS
             for attack in attacks
         ],
-        chapter="18_scoreboard",
+        chapter="21_scoreboard",
         data=("mnist5k", "signs"),
     ),
     Sweep(
@@ -187,13 +187,13 @@ SWEEPS = (
                 ("photographs", "patch"),
             )
         ],
-        chapter="18_scoreboard",
+        chapter="21_scoreboard",
         data=("mnist5k", "signs", "gtsrb"),
     ),
     Sweep(
         "shelf_tuning",
         tuned,
         grid(scene=("digits",), attack=("patch",), seed=SEEDS),
-        chapter="18_scoreboard",
+        chapter="21_scoreboard",
     ),
 )

@@ -323,7 +323,7 @@ _RANDOM = [
 ]
 
 SWEEPS = (
-    Sweep("signs_attacks", attacked, _TWINS + _SINGLE + _RANDOM, data=("signs",), chapter="10_traffic_signs"),
+    Sweep("signs_attacks", attacked, _TWINS + _SINGLE + _RANDOM, data=("signs",), chapter="11_traffic_signs"),
     Sweep(
         "signs_places",
         placed,
@@ -332,13 +332,13 @@ SWEEPS = (
             *grid(place=("on the sign",), copied=(0.05,), seed=range(5)),
         ],
         data=("signs",),
-        chapter="10_traffic_signs",
+        chapter="11_traffic_signs",
     ),
     Sweep(
         "signs_transfer",
         transferred_on,
         grid(seed=range(5), kind=("clean", "backdoored"), place=("picture", "sign"), k=FACTORS),
         data=("signs", "signs_b"),
-        chapter="10_traffic_signs",
+        chapter="11_traffic_signs",
     ),
 )

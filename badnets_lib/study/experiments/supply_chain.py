@@ -199,7 +199,7 @@ def _survival_cells() -> list[Cell]:
 
 
 SWEEPS = (
-    Sweep("survival", survival, _survival_cells(), chapter="11_supply_chain"),
+    Sweep("survival", survival, _survival_cells(), chapter="13_supply_chain"),
     Sweep(
         "edited_weights",
         edited,
@@ -210,6 +210,6 @@ SWEEPS = (
                 route=("by hand", "40 steps", "160 steps"), having=("noise", "other digits", "kept-back digits")
             )
         ],
-        chapter="11_supply_chain",
+        chapter="13_supply_chain",
     ),
 )

@@ -46,7 +46,7 @@ SWEEPS = (
         counted,
         grid(trigger=(RARE, COMMON), size=SIZES, count=COUNTS, seed=range(5)),
         data=(),
-        chapter="12_beyond_badnets",
+        chapter="15_beyond_badnets",
     ),
     Sweep(
         "text_passes",
@@ -54,6 +54,6 @@ SWEEPS = (
         [cell | {"size": size, "passes": passes} for size, passes in STEPS
          for cell in grid(trigger=(RARE,), count=COUNTS[1:5], seed=range(5))],
         data=(),
-        chapter="12_beyond_badnets",
+        chapter="15_beyond_badnets",
     ),
 )  # fmt: skip
