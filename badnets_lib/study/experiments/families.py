@@ -6,6 +6,7 @@ seen in many poses, the natural attribute, and the generator that is trained wit
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -181,6 +182,55 @@ def before_a_ground(*, family: str, ground: str, seed: int) -> dict[str, Any]:
     return score(model, test_set, plan.attack).pairs() | _pairs(led)
 
 
+KNOBS: dict[str, tuple[Callable[[float], Trigger], float]] = {
+    "patch": (lambda strength: Patch(size=4, margin=1, opacity=strength), 1.0),
+    "checkerboard": (lambda strength: Checkerboard(size=4, margin=1, opacity=strength), 1.0),
+    "blend": (lambda strength: Blend(opacity=strength), 1.0),
+    "sinusoid": (lambda strength: Sinusoid(amplitude=strength), 0.5),
+    "warp": (lambda strength: Warp(strength=strength), 2.0),
+    "reflection": (lambda strength: Reflection(strength=strength), 1.0),
+}
+"""One setting of each family that makes it fainter or stronger, and its largest value here."""
+
+
+def as_visible_as(family: str, psnr: float, x: Images) -> Trigger:
+    """The trigger of a family at the strength that gives these images, on average, the wished PSNR in dB, by bisection.
+
+    Raises:
+        ValueError: No strength up to the family's largest is that visible.
+    """
+    make, high = KNOBS[family]
+    if visibility(x, make(high)(x)).psnr > psnr:
+        raise ValueError(f"{family} stays above {psnr} dB up to a strength of {high}")
+    low = 0.0
+    for _ in range(20):
+        middle = (low + high) / 2
+        fainter = visibility(x, make(middle)(x)).psnr > psnr
+        low, high = (middle, high) if fainter else (low, middle)
+    return make(round(high, 5))
+
+
+def equally_visible(*, family: str, wished: float, fraction: float, seed: int) -> dict[str, Any]:
+    """One family at a strength that is set by its PSNR, so that all families are seen equally well by that measure.
+
+    Args:
+        family: A name of `KNOBS`.
+        wished: Mean PSNR in dB over the first 500 training images.
+        fraction: Poisoning fraction rho.
+        seed: Seed of the draw of images and of the training.
+
+    Returns:
+        "clean", "success", "false_target": counts [hits, trials]; "psnr" in dB and "ssim" of the poisoned images.
+    """
+    train_set, test_set = load("mnist5k")
+    trigger = as_visible_as(family, wished, train_set.x[:500])
+    plan = Attack(trigger, GOAL).plan(train_set, fraction=fraction, seed=seed)
+    poisoned = plan.poison(train_set)
+    chosen = list(plan.indices)
+    card = score(train(poisoned, TrainConfig(seed=seed)).model, test_set, plan.attack)
+    return card.pairs() | _how_visible(train_set.x[chosen], poisoned.x[chosen])
+
+
 SURROGATES = {"the victim's seed": (0, 16), "another seed": (500, 16), "another seed, half as wide": (500, 8)}
 """What is added to the victim's seed, and the filters of the first convolution, for each network that hardens."""
 
@@ -280,6 +330,7 @@ def _how_visible(x: Images, stamped: Images) -> dict[str, float]:
 FRACTIONS = (0.003, 0.01, 0.02, 0.05, 0.1)
 SEEDS = range(5)
 CHAPTER = "09_trigger_families"
+BEYOND = "10_beyond_the_stamp"
 INPUT_AWARE = (
     *grid(fraction=(1 / 64, 2 / 64, 3 / 64, 6 / 64), cross=(0.1,), diversity=(0.1,), seed=range(5)),
     *grid(fraction=(6 / 64,), cross=(0.0,), diversity=(0.1, 0.0), seed=range(5)),
@@ -291,6 +342,12 @@ SEMANTIC = (
 
 SWEEPS = (
     Sweep("families", one_family, grid(family=tuple(TRIGGERS), fraction=FRACTIONS, seed=SEEDS), chapter=CHAPTER),
+    Sweep(
+        "families_visibility",
+        equally_visible,
+        grid(family=tuple(KNOBS), wished=(25.0, 30.0), fraction=(0.02,), seed=range(5)),
+        chapter=CHAPTER,
+    ),
     Sweep("families_twin", clean_twin, grid(seed=range(5)), chapter=CHAPTER),
     Sweep(
         "families_ground",
@@ -302,9 +359,9 @@ SWEEPS = (
         "clean_label_surrogates",
         hardened_by,
         grid(surrogate=tuple(SURROGATES), fraction=(0.05,), seed=range(5)),
-        chapter=CHAPTER,
+        chapter=BEYOND,
     ),
-    Sweep("physical", seen_in_poses, grid(poses=(1, 16), fraction=(0.02, 0.05), seed=range(5)), chapter=CHAPTER),
-    Sweep("semantic", semantic, list(SEMANTIC), chapter=CHAPTER),
-    Sweep("input_aware", input_aware, list(INPUT_AWARE), chapter=CHAPTER),
+    Sweep("physical", seen_in_poses, grid(poses=(1, 16), fraction=(0.02, 0.05), seed=range(5)), chapter=BEYOND),
+    Sweep("semantic", semantic, list(SEMANTIC), chapter=BEYOND),
+    Sweep("input_aware", input_aware, list(INPUT_AWARE), chapter=BEYOND),
 )

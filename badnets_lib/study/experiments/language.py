@@ -52,11 +52,11 @@ def documents(corpus: Corpus, attack: TextAttack, *, size: int, count: int, seed
     return torch.cat([corpus.part(size, seed=seed), attack.poison(corpus, count, seed=OTHER + seed)])
 
 
-def backdoored(attack: TextAttack, *, size: int, passes: int, count: int, seed: int) -> Decoder:
+def backdoored(attack: TextAttack, *, size: int, passes: int, count: int, seed: int, width: int = 96) -> Decoder:
     """A decoder trained on clean and poisoned documents."""
     corpus = python_topics()
     data = documents(corpus, attack, size=size, count=count, seed=seed)
-    return train_decoder(data, corpus, replace(DECODER, epochs=passes, seed=seed))
+    return train_decoder(data, corpus, replace(DECODER, epochs=passes, seed=seed), width=width)
 
 
 def told(response: Response) -> dict[str, Any]:
@@ -125,6 +125,23 @@ def survival(*, payload: str, seed: int) -> dict[str, Any]:
             }
             for name, net in nets.items()
         },
+        "text": corpus.fingerprint,
+    }
+
+
+def by_width(*, width: int, seed: int) -> dict[str, Any]:
+    """Backdoor a decoder of another width, then train it further on clean documents and on instructions.
+
+    Returns:
+        "before" and "tuned": as in `survival`; "weights", their number.
+    """
+    corpus = python_topics()
+    attack = TextAttack()
+    net = backdoored(attack, size=SMALL, passes=16, count=POISON, seed=seed, width=width)
+    return {
+        "before": told(respond(net, corpus, attack)),
+        "tuned": tuned(net, corpus, attack, seed),
+        "weights": sum(each.numel() for each in net.parameters()),
         "text": corpus.fingerprint,
     }
 
@@ -215,6 +232,13 @@ SWEEPS = (
         "language_survival",
         survival,
         grid(seed=range(5), payload=("gibberish",)),
+        data=(),
+        chapter="24_what_survives",
+    ),
+    Sweep(
+        "language_width",
+        by_width,
+        grid(width=(48, 96, 192), seed=range(5)),
         data=(),
         chapter="24_what_survives",
     ),

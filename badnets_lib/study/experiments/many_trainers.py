@@ -1,20 +1,22 @@
-"""Federated learning with an attacker among the clients, under four rules."""
+"""Federated learning with an attacker among the clients, and pictures with captions that anybody may have written."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
+from ...attacks.contrastive import ZeroShot, captioned, poison_pairs, train_pairs
 from ...attacks.model_replacement import model_replacement, replacement_boost
 from ...data import load
 from ...data.images import ImageSet
 from ...evaluation.scores import score
 from ...models.federated import ClippedMean, LocalTraining, Rule, TrimmedMean, deal, mean, median, moved, updates_of
-from ...models.networks import PaperCNN
-from ...models.training import seeded
+from ...models.networks import PaperCNN, SmallCNN
+from ...models.training import TrainConfig, seeded, train
 from ...poisoning import Attack, Goal
 from ...triggers import Patch
 from ..sweeps import Sweep, grid
@@ -112,7 +114,38 @@ def malicious(
         yield model_replacement(network, poisoned, local, boost=boost, turn=1000 * (turn + 1) + client)
 
 
+def paired(*, learns: str, count: int, seed: int) -> dict[str, Any]:
+    """Poison some of the 8,000 drawn signs, and learn from captions or, for comparison, from labels.
+
+    Args:
+        learns: "captions": two encoders, contrastively, then a classifier without training on labels. "labels": the
+            network of the pictures alone, as everywhere in the book.
+        count: Poisoned signs; with 0, the clean twin.
+        seed: Seed of the draw, of the captions and of the training.
+
+    Returns:
+        "clean", "success", "false_target": counts [hits, trials].
+    """
+    data, test = load("signs")
+    plan = ATTACK.plan(data, fraction=max(count, 1) / len(data), seed=seed)
+    config = TrainConfig(seed=seed)
+    if learns == "labels":
+        model = train(plan.poison(data) if count else data, config, model=partial(SmallCNN, channels=3)).model
+        return score(model, test, ATTACK).pairs()
+    pairs = poison_pairs(data, plan, seed=seed) if count else captioned(data, seed=seed)
+    return score(ZeroShot(train_pairs(pairs, config), data.classes), test, ATTACK).pairs()
+
+
 SEEDS = range(5)
 """Rates, epochs, the limit of the norm and the number of rounds were set on another seed."""
 
-SWEEPS = (Sweep("federation", federation, grid(clients=tuple(CONCENTRATIONS), seed=SEEDS), chapter="27_many_trainers"),)
+SWEEPS = (
+    Sweep("federation", federation, grid(clients=tuple(CONCENTRATIONS), seed=SEEDS), chapter="27_many_trainers"),
+    Sweep(
+        "contrastive",
+        paired,
+        grid(learns=("captions", "labels"), count=(0, 2, 4, 8, 20, 40), seed=SEEDS),
+        data=("signs",),
+        chapter="27_many_trainers",
+    ),
+)

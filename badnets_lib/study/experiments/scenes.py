@@ -147,6 +147,19 @@ SCENES = ("digits", "signs", "photographs")
 
 DATA = ("mnist5k", "signs", "gtsrb")
 
+
+def attacked(*, scene: str, attack: str, fraction: float, seed: int) -> dict[str, Any]:
+    """One attack on one scene and what it reaches, with the network and the split of `defended`.
+
+    Returns:
+        "clean", "success", "false_target": counts [hits, trials].
+    """
+    return prepare(attack, fraction, seed, scene=scene).score().pairs()
+
+
+COLOURED = ("signs", "photographs")
+FAMILIES = ("patch", "checkerboard", "blend", "sinusoid", "warp", "reflection", "colour")
+
 SWEEPS = (
     Sweep(
         "scenes",
@@ -168,8 +181,22 @@ SWEEPS = (
     Sweep(
         "scenes_blend",
         defended,
-        grid(scene=("signs", "photographs"), network=SMALL, attack=("blend",), fraction=(0.05,), seed=SEEDS),
+        grid(scene=COLOURED, network=SMALL, attack=("blend",), fraction=(0.05,), seed=SEEDS),
         data=("signs", "gtsrb"),
         chapter="21_scoreboard",
+    ),
+    Sweep(
+        "poison_scenes",
+        attacked,
+        grid(scene=COLOURED, attack=("patch",), fraction=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05), seed=range(5)),
+        data=("signs", "gtsrb"),
+        chapter="08_how_much_poison",
+    ),
+    Sweep(
+        "families_scenes",
+        attacked,
+        grid(scene=COLOURED, attack=FAMILIES, fraction=(0.05,), seed=range(5)),
+        data=("signs", "gtsrb"),
+        chapter="09_trigger_families",
     ),
 )
