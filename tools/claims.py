@@ -7,7 +7,7 @@ counted from these numbers when the page is written; nothing is typed in.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +92,11 @@ def rates(measure: str, *, unfold: tuple[str, str] | None = None, **where: Any) 
 def less(first: Values, second: Values) -> Values:
     """How much the first number is above the second, network by network."""
     return lambda table: [one - other for one, other in zip(first(table), second(table), strict=True)]
+
+
+def shares(rows: Iterable[dict[str, Any]]) -> list[float]:
+    """The success of responses, in percent."""
+    return [100 * hits / trials for hits, trials in (row["success"] for row in rows)]
 
 
 def flagged(attack: str, fraction: float) -> Values:
@@ -251,11 +256,12 @@ REPAIRED = ("removals", "removal")
 DOSED = ("doses", "dose")
 TRAINED = ("trainings", "training")
 SCENES = ("digits", "signs", "photographs")
+GENTLE = "topics, 0.0003, 100"  # data, learning rate and steps
 NOBODY = -1  # an audit that accuses no label
 
 CLAIMS = (
     Claim(
-        "For a white square on 4,000 digits, 1% of poison is enough, and clean accuracy does not show it",
+        "One stamped image in a hundred is enough for a white square, and clean accuracy does not show it",
         "08_how_much_poison",
         (
             Line("digits", "poison_curve", "ASR at rho = 1%, %", rates("success", fraction=0.01), least=90),
@@ -265,6 +271,17 @@ CLAIMS = (
                 "clean accuracy lost against rho = 0, points",
                 less(rates("clean", fraction=0.0), rates("clean", fraction=0.01)),
                 most=1,
+            ),
+            *(
+                Line(
+                    scene,
+                    "poison_scenes",
+                    f"ASR at rho = {fraction:.0%}, %",
+                    rates("success", scene=scene, fraction=fraction),
+                    least=90,
+                )
+                for scene in ("signs", "photographs")
+                for fraction in (0.01, 0.05)
             ),
         ),
     ),
@@ -412,8 +429,51 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "A trigger of its own for every image needs training that punishes the wrong trigger",
+        "On colour pictures stamps, sinusoid and warp work at rho = 5%; colour, reflection and blend reach less",
         "09_trigger_families",
+        tuple(
+            Line(
+                scene,
+                "families_scenes",
+                f"{family}: ASR, %",
+                rates("success", scene=scene, attack=family),
+                **bound,
+            )
+            for scene in ("signs", "photographs")
+            for family, bound in (
+                ("checkerboard", {"least": 90}),
+                ("sinusoid", {"least": 90}),
+                ("warp", {"least": 40}),
+                ("blend", {"most": 60}),
+                ("reflection", {"most": 60}),
+                ("colour", {"most": 20}),
+            )
+        ),
+    ),
+    Claim(
+        "At equal PSNR a small stamp is learnt where a faint pattern over the whole image is not",
+        "09_trigger_families",
+        tuple(
+            Line(
+                "digits",
+                "families_visibility",
+                f"{family}, {wished:g} dB, rho = 2%: ASR, %",
+                rates("success", family=family, wished=wished),
+                **bound,
+            )
+            for wished, family, bound in (
+                (30.0, "patch", {"least": 80}),
+                (30.0, "checkerboard", {"least": 80}),
+                (30.0, "blend", {"most": 20}),
+                (30.0, "sinusoid", {"most": 20}),
+                (30.0, "reflection", {"most": 20}),
+                (25.0, "blend", {"most": 20}),
+            )
+        ),
+    ),
+    Claim(
+        "A trigger of its own for every image needs training that punishes the wrong trigger",
+        "10_beyond_the_stamp",
         (
             Line(
                 "digits",
@@ -467,7 +527,7 @@ CLAIMS = (
     ),
     Claim(
         "A backdoor outlives a new last layer, pruning and eight bits; training all layers often removes it",
-        "13_supply_chain",
+        "14_survival_and_provenance",
         (
             Line(
                 "digits",
@@ -767,6 +827,22 @@ CLAIMS = (
         ),
     ),
     Claim(
+        "With the same passes a wider decoder learns the backdoor less surely, and keeps less of it in clean tuning",
+        "24_what_survives",
+        tuple(
+            Line("documentation", "language_width", f"width {width}, {what}: ASR, %", values, **bound)
+            for width, told, kept in ((48, {"least": 95}, {"least": 50}), (192, {"most": 95}, {"most": 50}))
+            for what, values, bound in (
+                ("before", lambda table, w=width: shares(row["before"] for row in table.where(width=w).rows), told),
+                (
+                    "100 steps on topics at 0.0003",
+                    lambda table, w=width: shares(row["tuned"][GENTLE] for row in table.where(width=w).rows),
+                    kept,
+                ),
+            )
+        ),
+    ),
+    Claim(
         "A poisoned adapter brings a backdoor to an honest base; a mean with honest ones weakens it, a sum does not",
         "25_parts",
         (
@@ -842,6 +918,26 @@ CLAIMS = (
                 ("trimmed mean, four attackers", "trimmed, four always", 2, {"most": 5}),
                 ("median, four attackers", "median, four always", 2, {"most": 5}),
             )
+        ),
+    ),
+    Claim(
+        "Eight wrong captions among 8,000 plant a backdoor; of wrong labels fewer are needed",
+        "27_many_trainers",
+        (
+            Line("signs", "contrastive", "8 captions: ASR, %", rates("success", learns="captions", count=8), least=50),
+            Line("signs", "contrastive", "no captions: ASR, %", rates("success", learns="captions", count=0), most=1),
+            *(
+                Line(
+                    "signs",
+                    "contrastive",
+                    f"{count} labels above {count} captions: ASR, points",
+                    less(
+                        rates("success", learns="labels", count=count), rates("success", learns="captions", count=count)
+                    ),
+                    least=0,
+                )
+                for count in (2, 4, 8)
+            ),
         ),
     ),
     Claim(
