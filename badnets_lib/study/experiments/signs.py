@@ -339,6 +339,6 @@ SWEEPS = (
         transferred_on,
         grid(seed=range(5), kind=("clean", "backdoored"), place=("picture", "sign"), k=FACTORS),
         data=("signs", "signs_b"),
-        chapter="11_traffic_signs",
+        chapter="12_another_country",
     ),
 )

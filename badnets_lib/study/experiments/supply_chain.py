@@ -199,7 +199,7 @@ def _survival_cells() -> list[Cell]:
 
 
 SWEEPS = (
-    Sweep("survival", survival, _survival_cells(), chapter="13_supply_chain"),
+    Sweep("survival", survival, _survival_cells(), chapter="14_survival_and_provenance"),
     Sweep(
         "edited_weights",
         edited,
