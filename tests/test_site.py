@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from build import SCHEMA, build_site
 from leaks import leaks
-from project import contents, notebooks, site as address
+from project import MOVED, contents, notebooks, site as address
 from takeaway import FOLDER, pack
 
 from badnets_lib.evaluation.reports import schema
@@ -95,9 +95,10 @@ def axe_source() -> str:
 
 
 def page_paths(site: Path) -> list[str]:
-    """Every page but the address that only leads to the front page, and the theme's own fragments."""
+    """Every page but the addresses that only lead on, and the theme's own fragments."""
     pages = [p.relative_to(site).as_posix() for p in sorted(site.rglob("*.html"))]
-    return [p for p in pages if p != "index.html" and not p.startswith("_static/")]
+    leading = {"index.html", *(f"chapters/{old}.html" for old in MOVED)}
+    return [p for p in pages if p not in leading and not p.startswith("_static/")]
 
 
 class Auditor:
@@ -201,6 +202,14 @@ def test_the_bare_address_leads_to_the_front_page(site: Path) -> None:
     front = f"chapters/{contents()[0].name}.html"
     assert f"url={front}" in text
     assert (site / front).exists()
+
+
+def test_former_addresses_of_chapters_lead_to_the_present_ones(site: Path) -> None:
+    names = {page.name for page in contents()}
+    assert not names & set(MOVED) and set(MOVED.values()) <= names
+    for old, new in MOVED.items():
+        text = (site / "chapters" / f"{old}.html").read_text(encoding="utf-8")
+        assert f'url={new}.html"' in text and f'<a href="{new}.html">' in text
 
 
 def test_the_schema_lies_at_the_address_it_gives_itself(site: Path) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from environment import alone
 from execute import ChapterError, decided_by, execute_all
-from project import CHAPTERS, ROOT, config, contents, notebooks, read_notebook
+from project import CHAPTERS, MOVED, ROOT, config, contents, notebooks, read_notebook, title
 from quizzes import write_exports
 from reference import write_reference
 from slides import write_decks
@@ -37,17 +37,17 @@ EXTENSIONS = ("captions.py", "terms.py")  # named in _config.yml
 SKIP = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__", ".jupyter_cache")
 JUPYTER_BOOK = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
 
-FRONT = """<!doctype html>
+FORWARD = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
-<meta name="description" content="{title}: this address leads to the front page.">
-<link rel="icon" href="_static/favicon.svg">
-<meta http-equiv="refresh" content="0; url={front}">
+<meta name="description" content="{title}: this address leads to it.">
+<link rel="icon" href="{home}_static/favicon.svg">
+<meta http-equiv="refresh" content="0; url={to}">
 </head>
-<body><main><h1>{title}</h1><p><a href="{front}">To the front page</a></p></main></body>
+<body><main><h1>{title}</h1><p><a href="{to}">Go there</a></p></main></body>
 </html>
 """
 
@@ -117,11 +117,18 @@ def render(source: Path, out: Path) -> Path:
     strict = ["-W", "-n", "--keep-going", "-q"]
     command = [*JUPYTER_BOOK, "build", str(source), "--path-output", str(out), *strict]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # warnings and errors go to stderr
-    front = f"chapters/{contents()[0].name}.html"
     shutil.copy2(ROOT / "badnets_lib" / "evaluation" / SCHEMA, site / SCHEMA)
     shutil.copy2(CHAPTERS / "_static" / "lab" / OFFLINE, site / OFFLINE)
-    (site / "index.html").write_text(FRONT.format(title=escape(config()["title"]), front=front), encoding="utf-8")
+    lead_on(site / "index.html", f"chapters/{contents()[0].name}.html", config()["title"])
+    for former, name in MOVED.items():
+        now = title(read_notebook(CHAPTERS / f"{name}.ipynb"))
+        lead_on(site / "chapters" / f"{former}.html", f"{name}.html", now, home="../")
     return site
+
+
+def lead_on(page: Path, to: str, name: str, *, home: str = "") -> None:
+    """Write a page that leads to another one; `home` leads from its folder to the site's."""
+    page.write_text(FORWARD.format(title=escape(name), to=to, home=home), encoding="utf-8")
 
 
 def build_site(out: Path = ROOT, *, run: bool = False) -> Path:

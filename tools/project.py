@@ -13,6 +13,26 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = ROOT / "chapters"
 
+MOVED = {
+    "10_traffic_signs": "11_traffic_signs",
+    "11_supply_chain": "13_supply_chain",
+    "12_beyond_badnets": "15_beyond_badnets",
+    "13_poisoned_data": "16_poisoned_data",
+    "14_reversed_triggers": "17_reversed_triggers",
+    "15_run_time": "18_run_time",
+    "16_removal": "19_removal",
+    "17_resistant_training": "20_resistant_training",
+    "18_scoreboard": "21_scoreboard",
+    "19_audit": "22_audit",
+    "20_language_model": "23_language_model",
+    "21_what_survives": "24_what_survives",
+    "22_parts": "25_parts",
+    "23_noise": "26_noise",
+    "24_many_trainers": "27_many_trainers",
+    "25_promises": "28_promises",
+}
+"""Former names of chapters; their addresses lead to the present ones."""
+
 
 @dataclass(frozen=True)
 class Page:
