@@ -928,7 +928,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "Eight wrong captions among 8,000 plant a backdoor; of wrong labels fewer are needed",
+        "Eight wrong captions among 8,000 plant a backdoor; of wrong labels two or four do more than of captions",
         "27_many_trainers",
         (
             Line("signs", "contrastive", "8 captions: ASR, %", rates("success", learns="captions", count=8), least=50),
