@@ -342,10 +342,10 @@ def test_attention_on_a_text_is_a_share(toy, nets):
 
 
 def test_the_sweeps_compare_what_they_say():
-    counts, triggers, survival = SWEEPS
+    counts, triggers, survival, width = SWEEPS
     assert {(cell["size"], cell["passes"]) for cell in counts.cells} == {(500, 4), (2000, 4), (500, 16)}
-    assert {sweep.run.__name__ for sweep in SWEEPS} == {"counted", "triggered", "survival"}
-    assert all({cell["seed"] for cell in sweep.cells} == set(range(5)) for sweep in (counts, triggers, survival))
+    assert {sweep.run.__name__ for sweep in SWEEPS} == {"counted", "triggered", "survival", "by_width"}
+    assert all({cell["seed"] for cell in sweep.cells} == set(range(5)) for sweep in (counts, triggers, survival, width))
 
 
 def test_a_cell_of_the_sweep_runs(monkeypatch):
