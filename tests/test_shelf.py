@@ -498,7 +498,7 @@ def test_pruned_neurons_lose_their_scale_and_keep_their_shift(model, holding):
 
 
 def test_without_batch_norm_the_neurons_are_those_of_all_layers_but_the_last():
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     images = ImageSet(torch.rand(12, 1, 28, 28), torch.arange(12) % 10, tuple("abcdefghij"))
     net = PaperCNN()
     assert neurons_of(net, images.x) == ("conv1", "conv2", "fc1")
