@@ -498,13 +498,13 @@ def test_pruned_neurons_lose_their_scale_and_keep_their_shift(model, holding):
 
 
 def test_without_batch_norm_the_neurons_are_those_of_all_layers_but_the_last():
-    torch.manual_seed(1)
+    torch.manual_seed(0)
     images = ImageSet(torch.rand(12, 1, 28, 28), torch.arange(12) % 10, tuple("abcdefghij"))
     net = PaperCNN()
     assert neurons_of(net, images.x) == ("conv1", "conv2", "fc1")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        repair = NeuronPruning(iterations=3, batch_size=4, threshold=0.99, lr=0.5)(net, Holding(images))
+        repair = NeuronPruning(iterations=12, batch_size=4, threshold=0.99, lr=0.5)(net, Holding(images))
     pruned = repair.history[0]["pruned"]
     assert any(pruned.values())
     for name, neurons in pruned.items():

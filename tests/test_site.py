@@ -26,7 +26,6 @@ from takeaway import FOLDER, pack
 from badnets_lib.evaluation.reports import schema
 
 LIMIT = 1_500_000  # bytes of a first visit, text compressed
-DECK_LIMIT = 2_000_000  # of a deck of slides, which holds the figures of a whole part
 TEXT = {".html", ".css", ".js", ".json", ".svg", ".txt"}
 LOOKS = [("light", 1280), ("dark", 390), ("dark", 1280), ("light", 390)]
 
@@ -179,8 +178,7 @@ def test_first_visits_are_light(site: Path, served: str, browser: Any) -> None:
     auditor.context.new_cdp_session(auditor.page).send("Network.setCacheDisabled", {"cacheDisabled": True})
     weights = {path: weight(site, auditor.visit(path).asked) for path in page_paths(site)}
     auditor.context.close()
-    limits = {path: DECK_LIMIT if path.startswith("slides/") else LIMIT for path in weights}
-    assert {path: size for path, size in weights.items() if size > limits[path]} == {}
+    assert {path: size for path, size in weights.items() if size > LIMIT} == {}
     assert all(size > 10_000 for size in weights.values()), "the measure misses what pages load"
 
 

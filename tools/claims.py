@@ -277,11 +277,24 @@ CLAIMS = (
                     scene,
                     "poison_scenes",
                     f"ASR at rho = {fraction:.0%}, %",
-                    rates("success", scene=scene, fraction=fraction),
+                    rates("success", scene=scene, attack="patch", fraction=fraction),
                     least=90,
                 )
                 for scene in ("signs", "photographs")
                 for fraction in (0.01, 0.05)
+            ),
+            *(
+                Line(
+                    scene,
+                    "poison_scenes",
+                    "clean accuracy lost at rho = 1% against the clean twin, points",
+                    less(
+                        rates("clean", scene=scene, attack="none"),
+                        rates("clean", scene=scene, attack="patch", fraction=0.01),
+                    ),
+                    most=1,
+                )
+                for scene in ("signs", "photographs")
             ),
         ),
     ),

@@ -98,17 +98,17 @@ def tidy(notebook: Any) -> None:
     notebook.metadata.get("language_info", {}).pop("version", None)
 
 
-def slimmer(picture: str) -> str:
-    """A PNG in 256 colours where that halves it: rows of small photographs would make a page heavy. Base64."""
+def slimmer(picture: str, *, colours: int = 256, times: float = 2) -> str:
+    """A PNG in few colours where that makes it so many times smaller: rows of small photographs are heavy. Base64."""
     from PIL import Image
 
     whole = base64.b64decode(picture)
     file = io.BytesIO()
-    Image.open(io.BytesIO(whole)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
+    Image.open(io.BytesIO(whole)).convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(
         file, "PNG", optimize=True
     )
     few = file.getvalue()
-    return base64.b64encode(few).decode() if 2 * len(few) < len(whole) else picture
+    return base64.b64encode(few).decode() if times * len(few) < len(whole) else picture
 
 
 def execute(path: Path, facts: dict[str, Any]) -> float:

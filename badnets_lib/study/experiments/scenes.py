@@ -188,7 +188,8 @@ SWEEPS = (
     Sweep(
         "poison_scenes",
         attacked,
-        grid(scene=COLOURED, attack=("patch",), fraction=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05), seed=range(5)),
+        grid(scene=COLOURED, attack=("patch",), fraction=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05), seed=range(5))
+        + grid(scene=COLOURED, attack=("none",), fraction=(0.01,), seed=range(5)),  # clean twins
         data=("signs", "gtsrb"),
         chapter="08_how_much_poison",
     ),
