@@ -1,6 +1,7 @@
 """The decks: every figure with its text, nothing raw, one file each; and in a browser keys, looks, paper, no script."""
 
 import base64
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -8,14 +9,30 @@ from html.parser import HTMLParser
 import nbformat
 import pytest
 from looks import AXE_TAGS
+from PIL import Image, ImageChops, ImageStat
 from playwright.sync_api import expect
 from project import CHAPTERS, contents, notebooks, read_notebook
 from slides import caption, deck, formula, target, write_decks
 
 LIMIT = 3_000_000  # bytes of a deck
-PIXEL = base64.b64encode(
-    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (4).to_bytes(4) + (2).to_bytes(4) + b"\x08\0\0\0\0"
-).decode()
+
+
+def png(width, height):
+    """A grey picture, base64."""
+    file = io.BytesIO()
+    Image.new("L", (width, height), 128).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def opened(picture):
+    """A base64 picture in plain colours."""
+    return Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
+
+
+def apart(one, other):
+    """How far two pictures of one shape lie apart: the mean over pixels and channels, of 255."""
+    assert one.size == other.size
+    return sum(ImageStat.Stat(ImageChops.difference(one, other)).mean) / 3
 
 
 class Read(HTMLParser):
@@ -78,7 +95,10 @@ def stored(notebook):
 
 def test_every_figure_of_a_part_is_in_its_deck_with_its_text(decks):
     for read, part in zip(decks, members(), strict=True):
-        assert read.pictures == [figure for notebook in part for figure in stored(notebook)]
+        figures = [figure for notebook in part for figure in stored(notebook)]
+        assert [text for _, text in read.pictures] == [text for _, text in figures]
+        for (shown, text), (kept, _) in zip(read.pictures, figures, strict=True):
+            assert apart(opened(shown), opened(kept)) < 3, text  # a slide has fewer colours
 
 
 def test_every_chapter_has_its_slides(decks):
@@ -147,7 +167,7 @@ def made(folder, *cells):
         if isinstance(cell, str):
             notebook.cells.append(new.new_markdown_cell(cell))
         else:
-            figure = new.new_output("display_data", {"image/png": PIXEL})
+            figure = new.new_output("display_data", {"image/png": png(4, 2)})
             metadata = {"mystnb": {"image": {"alt": cell["alt"]}}} if "alt" in cell else {}
             notebook.cells.append(
                 new.new_code_cell("draw()", outputs=[figure] if "alt" in cell else [], metadata=metadata)
