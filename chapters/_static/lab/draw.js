@@ -9,6 +9,7 @@ badnets.define(
     const { counted, percent } = counts;
     const { make, button, field, choice, table } = toolkit;
     const { DIGITS, paint, data, triggers, LabElement } = element;
+    const MAPS = "Eight filters’ answers to the image";
     const START = "square-4"; // the backdoored network and the trigger to begin with
     const SIDES = { clean: "Clean", backdoored: "Backdoored" };
     const ROWS = { plain: "without a trigger", home: "its trigger, in its place", away: "another trigger or place" };
@@ -77,7 +78,7 @@ badnets.define(
       panel(side, title) {
         const answer = make("p", { className: "answer" });
         const bars = make("dl", { className: "bars" });
-        const maps = make("canvas", { className: "maps", role: "img" });
+        const maps = make("canvas", { className: "maps", role: "img", "aria-label": `${MAPS}; no image yet` });
         const node = make(
           "div",
           { className: side },
@@ -158,7 +159,7 @@ badnets.define(
         paint(maps, mosaic(network.maps1), 4 * FIRST);
         maps.setAttribute(
           "aria-label",
-          `Eight filters’ answers to the image; brightest: filter ${1 + loudest(network.maps1)}`,
+          `${MAPS}; brightest: filter ${1 + loudest(network.maps1)}`,
         );
       }
 
