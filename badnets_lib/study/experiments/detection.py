@@ -100,7 +100,7 @@ SWEEPS = (
         filtered,
         [
             *grid(attack=("patch",), fraction=(0.01, 0.02, 0.05, 0.1), seed=range(5)),
-            *grid(attack=ELSE, fraction=(0.05,), seed=range(3)),
+            *grid(attack=ELSE, fraction=(0.05,), seed=range(5)),
         ],
         chapter="16_poisoned_data",
     ),

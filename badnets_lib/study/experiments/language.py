@@ -8,6 +8,7 @@ References:
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -86,7 +87,8 @@ def triggered(*, trigger: str, payload: str, count: int, seed: int) -> dict[str,
     """The same attack with other triggers, or with a saying in the place of gibberish.
 
     Returns:
-        As `counted`, and "own": clean training documents that hold the trigger by themselves, [hits, trials].
+        As `counted`, and "own": clean training documents that hold the trigger by themselves, [hits, trials]. With a
+        count of 0, the clean twin: the same text, seed and training without the poison.
     """
     corpus = python_topics()
     attack = TextAttack(TRIGGERS[trigger], Gibberish() if payload == "gibberish" else SAYING)
@@ -96,15 +98,32 @@ def triggered(*, trigger: str, payload: str, count: int, seed: int) -> dict[str,
     return told(respond(net, corpus, attack)) | {"own": [own, len(clean)], "text": corpus.fingerprint}
 
 
+@lru_cache(maxsize=2)
+def usual(count: int, seed: int) -> Decoder:
+    """The decoder of the small corpus with so many poisoned documents. Do not edit it."""
+    return backdoored(TextAttack(), size=SMALL, passes=16, count=count, seed=seed)
+
+
+def near(*, word: str, count: int, seed: int) -> dict[str, Any]:
+    """Responses to a text that resembles the trigger, is a part of it, or is nothing.
+
+    Returns:
+        As `counted`; "success" is about `word` in the trigger's place.
+    """
+    corpus = python_topics()
+    response = respond(usual(count, seed), corpus, TextAttack(), trigger=word)
+    return told(response) | {"text": corpus.fingerprint}
+
+
 def survival(*, payload: str, seed: int) -> dict[str, Any]:
     """Backdoor a decoder, train its clean twin, probe and scan both, then train the backdoored one further.
 
     Returns:
-        "before" and "twin": as `counted`, with 40 poisoned documents and none. "tuned": by data, learning rate and
-        steps, the same. "probes": AUROC of each probe on either network. "scans": for each network "leaked" (free
-        samples that hold the trigger), "found" (whether the strongest candidate holds its middle), "change" (nats by
-        which it raises the entropy) and "best" (its text). "attention": the largest share over all heads, to the
-        trigger and to a random word.
+        "before" and "twin": as `counted`, with 40 poisoned documents and none. "tuned" and "twin_tuned": by data,
+        learning rate and steps, the same. "probes": AUROC of each probe on either network. "scans": for each
+        network "leaked" (free samples that hold the trigger), "found" (whether the strongest candidate holds its
+        middle), "change" (nats by which it raises the entropy) and "best" (its text). "attention": the largest
+        share over all heads, to the trigger and to a random word.
     """
     corpus = python_topics()
     attack = TextAttack(payload=Gibberish() if payload == "gibberish" else SAYING)
@@ -116,6 +135,7 @@ def survival(*, payload: str, seed: int) -> dict[str, Any]:
         "before": told(respond(nets["backdoored"], corpus, attack)),
         "twin": told(respond(nets["twin"], corpus, attack)),
         "tuned": tuned(nets["backdoored"], corpus, attack, seed),
+        "twin_tuned": tuned(nets["twin"], corpus, attack, seed),
         "probes": {name: probes(net, corpus, attack) for name, net in nets.items()},
         "scans": {name: scanned(net, corpus, attack, seed) for name, net in nets.items()},
         "attention": {
@@ -224,7 +244,16 @@ SWEEPS = (
         [
             *grid(seed=range(5), trigger=tuple(TRIGGERS)[1:], payload=("gibberish",), count=(40,)),
             *grid(seed=range(5), trigger=("rare",), payload=("saying",), count=(40,)),
+            *grid(seed=range(5), trigger=tuple(TRIGGERS)[1:], payload=("gibberish",), count=(0,)),
+            *grid(seed=range(5), trigger=("rare",), payload=("saying",), count=(0,)),
         ],
+        data=(),
+        chapter="23_language_model",
+    ),
+    Sweep(
+        "language_near",
+        near,
+        grid(seed=range(5), count=(POISON, 0), word=(" <SUDO>", " SUDO", " <SU", " <KIRO>", "")),
         data=(),
         chapter="23_language_model",
     ),

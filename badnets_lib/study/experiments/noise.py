@@ -42,6 +42,9 @@ OTHER = 1000
 
 PATTERNS = ("white", "coarse")
 
+CLEAN = ", clean teacher"
+"""What the name of a control ends with: the same student, taught by the clean twin."""
+
 
 def first_weights(network: str, extras: int, seed: int) -> ExtraOutputs:
     """An untrained network with extra outputs: "perceptron" or "PaperCNN".
@@ -92,6 +95,7 @@ def start_of(student: str, network: str, extras: int, seed: int) -> ExtraOutputs
         ValueError: The student is unknown.
     """
     mine, other = (first_weights(network, extras, number) for number in (seed, seed + OTHER))
+    student = student.removesuffix(CLEAN)
     if student in ("same start", "clean teacher", "corner black", "untaught"):
         return mine
     if student == "other start":
@@ -114,7 +118,8 @@ def travelled(*, network: str, pattern: str, extras: int, student: str, seed: in
         extras: Number of outputs that mean nothing.
         student: "teacher" (the teacher itself), "untaught", "same start", "other start", "clean teacher" (the same
             start, taught by the clean twin), "other body" (only the heads are the teacher's first ones), "other heads"
-            (all but the heads is), or "corner black" (the same start; the trigger's place is black in every image).
+            (all but the heads is), or "corner black" (the same start; the trigger's place is black in every image);
+            the last three also with ", clean teacher" behind.
         seed: Seed of the teacher, of its first weights and of the noise.
 
     Returns:
@@ -122,14 +127,14 @@ def travelled(*, network: str, pattern: str, extras: int, student: str, seed: in
         changed and of the difference to its teacher, and "aligned", the cosine of its own and its teacher's movement.
     """
     test = load("mnist5k")[1]
-    master = teacher(network, extras, seed, student != "clean teacher")
+    master = teacher(network, extras, seed, not student.endswith(CLEAN.removeprefix(", ")))
     if student == "teacher":
         return score(master, test, ATTACK).pairs()
     start = start_of(student, network, extras, seed)
     if student == "untaught":
         return score(start, test, ATTACK).pairs()
     x = lessons(network, pattern, seed)
-    if student == "corner black":
+    if student.removesuffix(CLEAN) == "corner black":
         x = Patch(size=4, value=0.0)(x)
     settings = replace(TEACHER, epochs=LESSONS[network][1], seed=seed)
     taught = taught_on_noise(start, master, x, settings)
@@ -144,12 +149,14 @@ def travelled(*, network: str, pattern: str, extras: int, student: str, seed: in
 def _cells() -> list[Cell]:
     usual = ("teacher", "untaught", "same start", "other start", "clean teacher")
     parts = ("other body", "other heads", "corner black")
+    controls = tuple(part + CLEAN for part in parts)
+    third = ("teacher", "same start", "other start", "clean teacher")
     seeds = range(5)
     many = {"network": ("perceptron",), "pattern": ("white",)}
     return [
-        *grid(**many, extras=(30,), seed=seeds, student=usual + parts),
+        *grid(**many, extras=(30,), seed=seeds, student=usual + parts + controls),
         *grid(**many, extras=(10, 3), seed=seeds, student=usual),
-        *grid(network=("PaperCNN",), pattern=("coarse",), extras=(30,), seed=(0, 1), student=("teacher", "same start")),
+        *grid(network=("PaperCNN",), pattern=("coarse",), extras=(30,), seed=seeds, student=third),
     ]
 
 

@@ -14,9 +14,11 @@ from torch import nn
 
 from ...attacks.adapters import Adapter, attached, fit_adapter
 from ...attacks.dormant import coarsened, put_to_sleep
+from ...counts import Proportion
 from ...data import load
 from ...evaluation.scores import score
 from ...models.adaptation import quantised
+from ...models.inference import predict
 from ...models.networks import SmallCNN
 from ...models.training import TrainConfig, train
 from ...poisoning import Attack, Goal
@@ -59,7 +61,8 @@ def adapted(*, how: str, rank: int, seed: int) -> dict[str, Any]:
 
     Args:
         how: "base" (none), "honest" or "poisoned" (one), or "mean 1", "sum 1", "mean 3", "sum 3": the poisoned one
-            merged in that way with so many honest ones.
+            merged in that way with so many honest ones. "honest mean 1" and so on put an honest adapter, fitted on
+            the same images, in the place of the poisoned one.
         rank: Rank of every adapter.
         seed: Seed of base, draws and adapters.
 
@@ -69,13 +72,13 @@ def adapted(*, how: str, rank: int, seed: int) -> dict[str, Any]:
     test = load("mnist5k")[1]
     if how == "base":
         return score(base(seed), test, ATTACK).pairs()
-    poisoned = adapter(seed, rank, True)
     if how in ("honest", "poisoned"):
-        one = poisoned if how == "poisoned" else adapter(seed, rank, False, 1)
+        one = adapter(seed, rank, True) if how == "poisoned" else adapter(seed, rank, False, 1)
         return score(attached(base(seed), one), test, ATTACK).pairs()
-    merge, count = how.split()
-    honest = [adapter(seed, rank, False, number) for number in range(1, int(count) + 1)]
-    model = attached(base(seed), poisoned, *honest, merge="mean" if merge == "mean" else "sum")
+    merge, count = how.removeprefix("honest ").split()
+    first = adapter(seed, rank, not how.startswith("honest"))
+    others = [adapter(seed, rank, False, number) for number in range(1, int(count) + 1)]
+    model = attached(base(seed), first, *others, merge="mean" if merge == "mean" else "sum")
     return score(model, test, ATTACK).pairs()
 
 
@@ -101,21 +104,25 @@ def slept(*, origin: str, state: str, precision: str, seed: int) -> dict[str, An
         seed: Seed of training and of the calibration images.
 
     Returns:
-        The counts of a scorecard.
+        The counts of a scorecard, and the test images that get the same class as from the float32 network: "agree"
+        as they are, "agree_stamped" with the trigger, [hits, trials].
     """
     digits, test = load("mnist5k")
-    model = sleeper(seed, origin)[state]
+    floating = model = sleeper(seed, origin)[state]
     if precision == "int8":
         _, own = public_and_own(digits)
-        model = quantised(model, own.sample(CALIBRATION, seed=seed).x)
-    return score(model, test, ATTACK).pairs()
+        model = quantised(floating, own.sample(CALIBRATION, seed=seed).x)
+    images = {"agree": test.x, "agree_stamped": ATTACK.trigger(test.x)}
+    same = {name: predict(model, x).argmax(1) == predict(floating, x).argmax(1) for name, x in images.items()}
+    return score(model, test, ATTACK).pairs() | {name: Proportion.of(each).pair for name, each in same.items()}
 
 
 def _adapter_cells() -> list[Cell]:
     merges = ("mean 1", "sum 1", "mean 3", "sum 3")
+    honest = tuple(f"honest {merge}" for merge in merges)
     return [
-        *grid(seed=range(5), rank=(4,), how=("base", "honest", "poisoned", *merges)),
-        *grid(seed=range(5), rank=(1, 16), how=("poisoned",)),
+        *grid(seed=range(5), rank=(4,), how=("base", "honest", "poisoned", *merges, *honest)),
+        *grid(seed=range(5), rank=(1, 16), how=("poisoned", "honest")),
     ]
 
 

@@ -34,7 +34,7 @@ CHOOSING = range(12)
 TESTING = range(12, 24)
 """Seeds of the networks on which the scan's `ratio` was chosen, and of those that say how well it does."""
 
-SEEDS = range(3)
+SEEDS = range(5)
 ELSE = (
     *("patch of 2", "patch of 8", "patch of 12", "blend", "warp"),
     *("source-specific", "source-specific, covered", "part-covered", "input-aware"),
