@@ -261,7 +261,7 @@ NOBODY = -1  # an audit that accuses no label
 
 CLAIMS = (
     Claim(
-        "One stamped image in a hundred is enough for a white square, and clean accuracy does not show it",
+        "One stamped image in a hundred is enough for a white square on digits and signs, and clean accuracy hides it",
         "08_how_much_poison",
         (
             Line("digits", "poison_curve", "ASR at rho = 1%, %", rates("success", fraction=0.01), least=90),
@@ -326,7 +326,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "At equal passes 20 poisoned digits do as much among 16,000 as among 1,000, and 4 do little among either",
+        "At equal passes 20 poisoned digits do as much among 16,000 as among 1,000; 4 win under half in both",
         "08_how_much_poison",
         tuple(
             Line(
@@ -449,7 +449,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "On colour pictures stamps, sinusoid and warp work at rho = 5%; colour, reflection and blend reach less",
+        "On colour pictures squares and wave work at rho = 5%, the warp less; colour, reflection and blend hardly",
         "09_trigger_families",
         tuple(
             Line(
@@ -471,7 +471,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "At equal PSNR a small stamp is learnt where a faint pattern over the whole image is not",
+        "At equal PSNR a small stamp is learnt where a faint pattern over the whole image mostly is not",
         "09_trigger_families",
         tuple(
             Line(
@@ -847,7 +847,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "With the same passes a wider decoder learns the backdoor less surely, and keeps less of it in clean tuning",
+        "With the same passes a wider decoder learns the backdoor less surely, and mostly keeps less of it",
         "24_what_survives",
         tuple(
             Line("documentation", "language_width", f"width {width}, {what}: ASR, %", values, **bound)
