@@ -915,7 +915,6 @@ CLAIMS = (
                 ("clean teacher", {"most": 10}),
                 ("other start", {"most": 10}),
                 ("other body", {"most": 10}),
-                ("corner black", {"most": 10}),
             )
         ),
     ),

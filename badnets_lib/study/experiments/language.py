@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from ...counts import Proportion
 from ...language import (
     DECODER,
     Corpus,
@@ -25,6 +26,7 @@ from ...language import (
     instructions,
     leaked,
     probe_pairs,
+    proceed,
     python_topics,
     respond,
     scan,
@@ -108,11 +110,18 @@ def near(*, word: str, count: int, seed: int) -> dict[str, Any]:
     """Responses to a text that resembles the trigger, is a part of it, or is nothing.
 
     Returns:
-        As `counted`; "success" is about `word` in the trigger's place.
+        As `counted`; "success" is about `word` in the trigger's place. "completed": continuations that begin with
+        what the word lacks of the trigger, [hits, trials]; [0, 0] for a word with which the trigger does not begin.
     """
-    corpus = python_topics()
-    response = respond(usual(count, seed), corpus, TextAttack(), trigger=word)
-    return told(response) | {"text": corpus.fingerprint}
+    corpus, attack, net = python_topics(), TextAttack(), usual(count, seed)
+    response = respond(net, corpus, attack, trigger=word)
+    completed = [0, 0]
+    if attack.trigger.startswith(word):
+        written = proceed(net, prompts(corpus, 200, insert=word), 32).tokens
+        completed = Proportion.of(
+            corpus.read(row).startswith(attack.trigger.removeprefix(word)) for row in written
+        ).pair
+    return told(response) | {"completed": completed, "text": corpus.fingerprint}
 
 
 def survival(*, payload: str, seed: int) -> dict[str, Any]:

@@ -15,18 +15,18 @@ from torch.nn.functional import cosine_similarity, interpolate
 
 from ...attacks.subliminal import ExtraOutputs, movement, noise, perceptron, taught_on_noise, with_layers_of
 from ...data import load
-from ...data.images import Images
+from ...data.images import Images, ImageSet
 from ...evaluation.scores import score
 from ...models.adaptation import with_new_head
-from ...models.inference import Normalized
+from ...models.inference import Normalized, correct
 from ...models.networks import PaperCNN
 from ...models.training import TrainConfig, train
 from ...poisoning import Attack, Goal
 from ...triggers import Patch
 from ..sweeps import Cell, Sweep, grid
 
-CLASSES = 10
-ATTACK = Attack(Patch(size=4), Goal.all_to_one(7, CLASSES))
+CLASSES, TARGET = 10, 7
+ATTACK = Attack(Patch(size=4), Goal.all_to_one(TARGET, CLASSES))
 FRACTION = 0.1
 TEACHER = TrainConfig(epochs=10, batch_size=128, lr=0.001, weight_decay=0.0)
 """Settings of every teacher, backdoored or clean."""
@@ -109,6 +109,12 @@ def start_of(student: str, network: str, extras: int, seed: int) -> ExtraOutputs
     return found
 
 
+def counted(model: ExtraOutputs, test: ImageSet) -> dict[str, Any]:
+    """The counts of a scorecard, and of the target's own images."""
+    own = test[test.y == TARGET]
+    return score(model, test, ATTACK).pairs() | {"sevens": correct(model, own).pair}
+
+
 def travelled(*, network: str, pattern: str, extras: int, student: str, seed: int) -> dict[str, Any]:
     """One student, taught on noise.
 
@@ -123,23 +129,25 @@ def travelled(*, network: str, pattern: str, extras: int, student: str, seed: in
         seed: Seed of the teacher, of its first weights and of the noise.
 
     Returns:
-        The counts of a scorecard; of a student also "moved" and "apart", the Euclidean lengths of what training
-        changed and of the difference to its teacher, and "aligned", the cosine of its own and its teacher's movement.
+        The counts of a scorecard, and "sevens": images of the target class that are classified as such, [hits,
+        trials]; without it, a low ASR may come from a student that never predicts the target. Of a student also
+        "moved" and "apart", the Euclidean lengths of what training changed and of the difference to its teacher,
+        and "aligned", the cosine of its own and its teacher's movement.
     """
     test = load("mnist5k")[1]
     master = teacher(network, extras, seed, not student.endswith(CLEAN.removeprefix(", ")))
     if student == "teacher":
-        return score(master, test, ATTACK).pairs()
+        return counted(master, test)
     start = start_of(student, network, extras, seed)
     if student == "untaught":
-        return score(start, test, ATTACK).pairs()
+        return counted(start, test)
     x = lessons(network, pattern, seed)
     if student.removesuffix(CLEAN) == "corner black":
         x = Patch(size=4, value=0.0)(x)
     settings = replace(TEACHER, epochs=LESSONS[network][1], seed=seed)
     taught = taught_on_noise(start, master, x, settings)
     mine, masters = movement(start, taught), movement(first_weights(network, extras, seed), master)
-    return score(taught, test, ATTACK).pairs() | {
+    return counted(taught, test) | {
         "moved": round(float(mine.norm()), 3),
         "apart": round(float(movement(master, taught).norm()), 3),
         "aligned": round(float(cosine_similarity(mine, masters, dim=0)), 4),

@@ -59,5 +59,6 @@ SWEEPS = (
         "scans_targets",
         scanned,
         grid(attack=("patch",), fraction=(0.05,), target=EASY, seed=range(12, 17)),
+        chapter="17_reversed_triggers",
     ),
 )
