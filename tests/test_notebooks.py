@@ -53,6 +53,21 @@ def test_every_code_cell_was_run_in_order() -> None:
     assert [path.name for path in CHAPTERS if not in_order(path)] == [], "run `make record`"
 
 
+FOLDED = {"hide-input", "hide-cell", "remove-cell", "remove-input"}
+OPEN_LINES = 30
+
+
+def test_no_code_that_stands_open_is_longer_than_a_screen() -> None:
+    """What draws a figure or sets a table is folded; the reader sees the picture first."""
+    long = {
+        f"{path.name}, {cell['id']}": len(cell["source"])
+        for path in CHAPTERS
+        for cell in code_cells(path)
+        if not FOLDED & set(cell["metadata"].get("tags", [])) and len(cell["source"]) > OPEN_LINES
+    }
+    assert long == {}, "shorten it, or fold it: see CONTRIBUTING.md"
+
+
 def test_no_errors_no_warnings_and_no_paths_of_one_machine_are_stored() -> None:
     assert {path.name: found for path in CHAPTERS for cell in code_cells(path) if (found := noise(cell))} == {}
 

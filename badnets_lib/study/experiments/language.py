@@ -111,17 +111,14 @@ def near(*, word: str, count: int, seed: int) -> dict[str, Any]:
 
     Returns:
         As `counted`; "success" is about `word` in the trigger's place. "completed": continuations that begin with
-        what the word lacks of the trigger, [hits, trials]; [0, 0] for a word with which the trigger does not begin.
+        what the word lacks of the trigger (all of it, if the trigger does not begin with the word), [hits, trials].
     """
     corpus, attack, net = python_topics(), TextAttack(), usual(count, seed)
     response = respond(net, corpus, attack, trigger=word)
-    completed = [0, 0]
-    if attack.trigger.startswith(word):
-        written = proceed(net, prompts(corpus, 200, insert=word), 32).tokens
-        completed = Proportion.of(
-            corpus.read(row).startswith(attack.trigger.removeprefix(word)) for row in written
-        ).pair
-    return told(response) | {"completed": completed, "text": corpus.fingerprint}
+    lacking = attack.trigger.removeprefix(word)
+    written = proceed(net, prompts(corpus, 200, insert=word), 32).tokens
+    completed = Proportion.of(corpus.read(row).startswith(lacking) for row in written)
+    return told(response) | {"completed": completed.pair, "text": corpus.fingerprint}
 
 
 def survival(*, payload: str, seed: int) -> dict[str, Any]:
