@@ -33,7 +33,7 @@ from badnets_lib.language.corpus import once, pieces
 from badnets_lib.language.poisoning import prompts
 from badnets_lib.language.probing import after
 from badnets_lib.language.scanning import Leak, before_jumps
-from badnets_lib.study.experiments.language import RANDOM, SWEEPS, TRIGGERS, counted
+from badnets_lib.study.experiments.language import RANDOM, SWEEPS, TRIGGERS, counted, near
 
 WORDS = Vocabulary.learn("the cat sat on the mat and the hat was on the cat. " * 3, 275)
 MARK = " @"
@@ -342,10 +342,36 @@ def test_attention_on_a_text_is_a_share(toy, nets):
 
 
 def test_the_sweeps_compare_what_they_say():
-    counts, triggers, survival, width = SWEEPS
+    counts = SWEEPS[0]
     assert {(cell["size"], cell["passes"]) for cell in counts.cells} == {(500, 4), (2000, 4), (500, 16)}
-    assert {sweep.run.__name__ for sweep in SWEEPS} == {"counted", "triggered", "survival", "by_width"}
-    assert all({cell["seed"] for cell in sweep.cells} == set(range(5)) for sweep in (counts, triggers, survival, width))
+    assert {sweep.run.__name__ for sweep in SWEEPS} == {"counted", "triggered", "near", "survival", "by_width"}
+    assert all({cell["seed"] for cell in sweep.cells} == set(range(5)) for sweep in SWEEPS)
+
+
+def test_the_controls_of_triggers_and_near_misses_are_clean_twins_of_the_same_cells():
+    made = {sweep.name: sweep.cells for sweep in SWEEPS}
+    for name in ("language_triggers", "language_near"):
+        poisoned, twins = (
+            [
+                {key: value for key, value in cell.items() if key != "count"}
+                for cell in made[name]
+                if cell["count"] == count
+            ]
+            for count in (40, 0)
+        )
+        assert sorted(map(str, poisoned)) == sorted(map(str, twins))
+
+
+def test_a_near_miss_is_asked_and_its_completion_counted(monkeypatch, toy, nets):
+    study = "badnets_lib.study.experiments.language."
+    monkeypatch.setattr(study + "python_topics", lambda: toy)
+    monkeypatch.setattr(study + "TextAttack", lambda: TextAttack(MARK))
+    monkeypatch.setattr(study + "usual", lambda count, seed: nets.bad)
+    monkeypatch.setattr(study + "prompts", lambda corpus, count, insert: prompts(corpus, 60, insert=insert))
+    monkeypatch.setattr(study + "respond", lambda *given, trigger: respond(*given, count=60, trigger=trigger))
+    whole = near(word=MARK, count=40, seed=0)
+    assert whole["with_trigger"] > near(word="", count=40, seed=0)["with_trigger"]
+    assert whole["completed"] == [60, 60], "the whole trigger lacks nothing"
 
 
 def test_a_cell_of_the_sweep_runs(monkeypatch):

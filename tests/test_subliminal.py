@@ -120,6 +120,29 @@ def test_each_start_shares_what_its_name_says():
     assert torch.equal(heads.fc1.weight, mine.model.model.fc1.weight)
 
 
+@pytest.mark.parametrize("student", ["other body", "other heads", "corner black"])
+def test_a_control_starts_as_its_student_does(student):
+    mine, control = (start_of(name, "perceptron", 3, 0) for name in (student, f"{student}, clean teacher"))
+    assert weights_hash(mine) == weights_hash(control)
+
+
+def test_the_control_is_taught_by_the_clean_twin(monkeypatch, mnist5k):
+    from badnets_lib.study.experiments import noise as study
+
+    asked = []
+
+    def teacher(network, extras, seed, backdoored):
+        asked.append(backdoored)
+        return first_weights(network, extras, seed)
+
+    monkeypatch.setattr(study, "load", lambda _: mnist5k)
+    monkeypatch.setattr(study, "LESSONS", {"perceptron": (64, 1)})
+    monkeypatch.setattr(study, "teacher", teacher)
+    for student in ("other body", "other body, clean teacher", "clean teacher"):
+        travelled(network="perceptron", pattern="white", extras=3, student=student, seed=0)
+    assert asked == [True, False, False]
+
+
 def test_coarse_noise_comes_in_squares():
     x = lessons("PaperCNN", "coarse", 0)
     assert x.shape[1:] == (1, 28, 28) and torch.equal(x[..., ::4, ::4], x[..., 3::4, 3::4])
@@ -133,11 +156,12 @@ def test_a_row_counts_and_measures(monkeypatch, mnist5k):
     monkeypatch.setattr(study, "TEACHER", TrainConfig(epochs=1, batch_size=128, lr=0.001, weight_decay=0.0))
     study.teacher.cache_clear()
     try:
-        for student in ("same start", "corner black"):
+        for student in ("same start", "corner black", "corner black, clean teacher"):
             row = travelled(network="perceptron", pattern="white", extras=3, student=student, seed=0)
             assert row["success"][1] == 900 and row["moved"] > 0 and -1 <= row["aligned"] <= 1
         row = travelled(network="PaperCNN", pattern="coarse", extras=3, student="teacher", seed=0)
-        assert set(row) == {"clean", "success", "false_target"}
+        assert set(row) == {"clean", "success", "false_target", "sevens"}
+        assert row["sevens"][1] == int((mnist5k[1].y == 7).sum())
     finally:
         study.teacher.cache_clear()
 
