@@ -237,9 +237,11 @@ def _cut(away: Float[Tensor, " n"], epsilon: float) -> float | None:
 def _fourth_moment(white: Rows) -> tuple[float, Float[Tensor, "k k"]]:
     """The eigenvalue largest in size of the centred fourth moments of whitened rows, and its eigenvector as a matrix.
 
-    The moments are a matrix [k^2, k^2]: the mean of (y y') (y y')' as long vectors, minus that of the unit matrix.
+    The moments are a matrix [k^2, k^2]: the mean of (y y') (y y')' as long vectors, minus that of the unit matrix. A
+    search for one eigenvector is fast, but may never settle between two eigenvalues of nearly the same size; then all
+    are computed.
     """
-    from scipy.sparse.linalg import LinearOperator, eigsh
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
     rows = white.cpu().double().numpy()  # in single precision the search may not settle
     count, directions = rows.shape
@@ -252,9 +254,27 @@ def _fourth_moment(white: Rows) -> tuple[float, Float[Tensor, "k k"]]:
 
     size = directions**2
     moments = LinearOperator((size, size), matvec=moved, dtype=rows.dtype)
-    values, vectors = eigsh(moments, k=1, which="LM", v0=np.ones(size))
-    matrix = torch.from_numpy(vectors[:, 0].reshape(directions, directions)).to(white)
-    return float(values[0]), (matrix + matrix.T) / 2
+    try:
+        values, vectors = eigsh(moments, k=1, which="LM", v0=np.ones(size), maxiter=1000)
+        value, found = values[0], vectors[:, 0].reshape(directions, directions)
+    except ArpackNoConvergence:
+        value, found = _among_all(rows)
+    matrix = torch.from_numpy(found).to(white)
+    return float(value), (matrix + matrix.T) / 2
+
+
+def _among_all(rows: Any) -> tuple[float, Any]:
+    """The same by a full decomposition, over the k (k + 1) / 2 entries that a symmetric matrix has."""
+    count, directions = rows.shape
+    first, second = np.triu_indices(directions)
+    weight = np.where(first == second, 1.0, 2**0.5)
+    long = rows[:, first] * rows[:, second] * weight
+    unit = (first == second).astype(float)
+    values, vectors = np.linalg.eigh(long.T @ long / count - np.outer(unit, unit))
+    largest = int(np.abs(values).argmax())
+    matrix = np.zeros((directions, directions))
+    matrix[first, second] = matrix[second, first] = vectors[:, largest] / weight
+    return values[largest], matrix
 
 
 def _inverse_root(covariance: Float[Tensor, "k k"]) -> Float[Tensor, "k k"]:
