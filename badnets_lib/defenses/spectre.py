@@ -255,7 +255,7 @@ def _fourth_moment(white: Rows) -> tuple[float, Float[Tensor, "k k"]]:
     size = directions**2
     moments = LinearOperator((size, size), matvec=moved, dtype=rows.dtype)
     try:
-        values, vectors = eigsh(moments, k=1, which="LM", v0=np.ones(size), maxiter=1000)
+        values, vectors = eigsh(moments, k=1, which="LM", v0=np.ones(size), maxiter=100)
         value, found = values[0], vectors[:, 0].reshape(directions, directions)
     except ArpackNoConvergence:
         value, found = _among_all(rows)
