@@ -135,7 +135,7 @@ def travelled(*, network: str, pattern: str, extras: int, student: str, seed: in
         and "aligned", the cosine of its own and its teacher's movement.
     """
     test = load("mnist5k")[1]
-    master = teacher(network, extras, seed, not student.endswith(CLEAN.removeprefix(", ")))
+    master = teacher(network, extras, seed, backdoored=not student.endswith("clean teacher"))
     if student == "teacher":
         return counted(master, test)
     start = start_of(student, network, extras, seed)
