@@ -1,5 +1,6 @@
 """Committed results: complete, readable, of the sweeps they name, and the pages show these very files."""
 
+import copy
 import json
 import re
 from dataclasses import replace
@@ -86,10 +87,40 @@ def test_a_measure_that_holds_several_is_unfolded(tmp_path):
 
 
 def test_a_rerun_is_compared_to_the_depth(made):
-    kept = {"each": {"a": {"hit": [5, 100]}}, "flagged": [7]}
-    assert tool.differences(kept, {"each": {"a": {"hit": [6, 100]}}, "flagged": [3, 7]}) == []
-    (told,) = tool.differences(kept, {"each": {"a": {"hit": [60, 100]}}})
-    assert told.startswith("each, a, hit was 5")
+    kept = {"each": {"a": {"hit": [5, 100]}}, "flagged": [7], "norms": [20.0, 3.1], "curve": [[5, 100], [9, 100]]}
+    assert tool.differences(kept, copy.deepcopy(kept)) == []
+    assert tool.differences(kept, kept | {"each": {"a": {"hit": [6, 100]}}, "norms": [20.4, 3.1], "took": 3.0}) == []
+    for changed, line in (
+        ({"each": {"a": {"hit": [60, 100]}}}, "each, a, hit was 5"),
+        ({"flagged": [3, 7]}, "flagged was [7], is [3, 7]"),
+        ({"norms": [20.0, 5.0]}, "norms, 1 was 3.1, is 5.0"),
+        ({"curve": [[5, 100], [90, 100]]}, "curve, 1 was 9"),
+        ({"new": True}, "new was None, is True"),
+    ):
+        (told,) = tool.differences(kept, changed)
+        assert told.startswith(line)
+    assert tool.differences({"flagged": [3, 7]}, {"flagged": [5, 7]})  # labels, not 3 of 7
+
+
+@each_result
+def test_a_rerun_of_every_committed_sweep_compares_something(name):
+    """A row compared with one of which every number is another disagrees in every measure that can be repeated."""
+
+    def other(value):
+        if tool.is_count(value):
+            return [0 if 2 * value[0] > value[1] else value[1], value[1]]
+        if isinstance(value, dict):
+            return {key: other(part) for key, part in value.items()}
+        if isinstance(value, list):
+            return [other(part) for part in value] or [99]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return f"not {value}"
+        return 3 * value + 1_000
+
+    table = r.load(name)
+    row = {key: value for key, value in table.rows[0].items() if key not in (*table.axes, *tool.UNREPEATABLE)}
+    told = {line.split(" was ")[0].split(", ")[0] for line in tool.differences(row, other(row))}
+    assert told == set(row)
 
 
 def test_the_origin_says_where_numbers_come_from(made):

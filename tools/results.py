@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import os
 import pkgutil
 import random
@@ -31,6 +32,9 @@ from badnets_lib.study.sweeps import Cell, Reuse, Sweep, sweep
 FOLDER = results.FOLDER
 KEPT = ROOT / "_build" / "sweeps"
 TOLERANCE = 0.03  # a rerun on another machine may differ this much even where counts are exact
+CLOSE = {"rel_tol": 0.1, "abs_tol": 0.02}  # and so much in what is measured on a scale, such as a norm or a perplexity
+VERDICTS = ("flagged", "flagged_paper", "accused")  # lists of labels: two of them are no count
+UNREPEATABLE = ("seconds", "took")  # time depends on the machine and on what else it does
 
 
 def sweeps() -> dict[str, Sweep]:
@@ -89,24 +93,40 @@ def check(chosen: Iterable[Sweep], cells: int, seed: int, jobs: int) -> int:
     return wrong
 
 
-def differences(kept: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    """Counts of a rerun that lie further from the kept ones than chance and TOLERANCE explain."""
-    told = []
-    for name, value in found.items():
-        if isinstance(value, dict) and isinstance(kept.get(name), dict):
-            told += [f"{name}, {line}" for line in differences(kept[name], value)]
-        if not (is_count(value) and is_count(kept.get(name))):
-            continue
-        gap = Difference(Proportion(*kept[name]), Proportion(*value))
+def differences(kept: Any, found: Any, name: str = "") -> list[str]:
+    """What of a rerun's outcome differs from the kept one, to the depth, each in a line.
+
+    Counts may differ as far as chance and TOLERANCE explain, other decimal numbers as far as CLOSE does; whole numbers,
+    texts, truths and VERDICTS not at all. UNREPEATABLE measures are not compared.
+    """
+    key = name.rpartition(", ")[2]
+    if key in UNREPEATABLE:
+        return []
+    if isinstance(found, dict) and isinstance(kept, dict):
+        return [
+            line
+            for part, value in found.items()
+            for line in differences(kept.get(part), value, f"{name}, {part}" if name else part)
+        ]
+    if key not in VERDICTS and is_count(found) and is_count(kept):
+        gap = Difference(Proportion(*kept), Proportion(*found))
         low, high = gap.interval(0.999)
-        if low > TOLERANCE or high < -TOLERANCE:
-            told.append(f"{name} was {gap.first}, is {gap.second}")
-    return told
+        apart = low > TOLERANCE or high < -TOLERANCE
+        return [f"{name} was {gap.first}, is {gap.second}"] if apart else []
+    if key not in VERDICTS and isinstance(found, list) and isinstance(kept, list) and len(found) == len(kept):
+        pairs = enumerate(zip(kept, found, strict=True))
+        return [line for place, pair in pairs for line in differences(*pair, f"{name}, {place}")]
+    if isinstance(found, float | int) and isinstance(kept, float) and math.isclose(kept, found, **CLOSE):
+        return []
+    return [] if found == kept else [f"{name} was {kept}, is {found}"]
 
 
 def is_count(value: Any) -> bool:
     """Whether a value is a count [hits, trials]."""
-    return isinstance(value, list) and len(value) == 2 and all(isinstance(part, int) for part in value)
+    if not (isinstance(value, list) and len(value) == 2 and all(type(part) is int for part in value)):
+        return False
+    hits, trials = value
+    return bool(0 <= hits <= trials > 0)
 
 
 def pick(names: list[str]) -> list[Sweep]:

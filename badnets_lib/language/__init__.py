@@ -7,7 +7,7 @@ and neither attacks nor defenses of images use it. Only the study and the faces 
 The flow is `Corpus + TextAttack -> documents -> Decoder -> Response`.
 """
 
-from .corpus import Corpus as Corpus, python_topics as python_topics
+from .corpus import Corpus as Corpus, python_topics as python_topics, written_reviews as written_reviews
 from .decoder import Cache as Cache, Decoder as Decoder
 from .generation import Continuation as Continuation, proceed as proceed
 from .poisoning import Gibberish as Gibberish, Saying as Saying, TextAttack as TextAttack

@@ -1,4 +1,4 @@
-"""Real English that ships with Python: the help texts of `pydoc`, cut into documents of equal length."""
+"""Text cut into documents of equal length: real English that ships with Python, and reviews from a grammar."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from .._numbers import check_numbers
+from ..data.reviews import write_reviews
 from .vocabulary import Vocabulary
 
 Documents = Int[Tensor, "n length"]
@@ -89,18 +90,50 @@ def python_topics(*, size: int = 512, length: int = LENGTH) -> Corpus:
     random.Random(0).shuffle(names)
     apart = set(names[::16])
     vocabulary = Vocabulary.learn("\n".join(texts[name] for name in names if name not in apart), size)
-
-    def cut(chosen: list[str]) -> Documents:
-        rows = [row for name in chosen for row in pieces(vocabulary.encode(texts[name]), length)]
-        return torch.tensor([[vocabulary.start, *row] for row in rows])
-
     whole = "\n".join(f"{name}\n{texts[name]}" for name in sorted(texts))
     return Corpus(
-        cut([name for name in names if name not in apart]),
-        cut([name for name in names if name in apart]),
+        cut([texts[name] for name in names if name not in apart], vocabulary, length),
+        cut([texts[name] for name in names if name in apart], vocabulary, length),
         vocabulary,
-        hashlib.sha256(whole.encode()).hexdigest()[:16],
+        fingerprint(whole),
     )
+
+
+@cache
+def written_reviews(*, size: int = 400, length: int = LENGTH) -> Corpus:
+    """The text reviews of `write_reviews`, one after the other: English of about a hundred words and a few rules.
+
+    A review may be cut where a document ends. The held-out reviews are other draws from the same grammar, not another
+    subject.
+
+    Args:
+        size: Tokens of the vocabulary. The grammar has so few words that larger ones find no pair left to merge.
+        length: Tokens in a document.
+
+    Raises:
+        ValueError: The size or the length is out of range.
+    """
+    if length < 2:
+        raise ValueError(f"a document needs at least 2 tokens; got length {length}")
+    texts = {name: " ".join(write_reviews(count, seed=seed).texts) for name, count, seed in REVIEWS}
+    vocabulary = Vocabulary.learn(texts["train"], size)
+    documents = {name: cut([text], vocabulary, length) for name, text in texts.items()}
+    return Corpus(documents["train"], documents["held out"], vocabulary, fingerprint("\n".join(texts.values())))
+
+
+REVIEWS = (("train", 6_000, 0), ("held out", 1_000, 1))
+"""Name, number and seed of the reviews on each side."""
+
+
+def cut(texts: list[str], vocabulary: Vocabulary, length: int) -> Documents:
+    """The documents of some texts; what remains at the end of a text is dropped."""
+    rows = [row for text in texts for row in pieces(vocabulary.encode(text), length)]
+    return torch.tensor([[vocabulary.start, *row] for row in rows])
+
+
+def fingerprint(text: str) -> str:
+    """16 hex digits of the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def once(topics: Mapping[str, str]) -> dict[str, str]:

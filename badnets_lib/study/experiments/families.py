@@ -124,14 +124,18 @@ def one_family(*, family: str, fraction: float, seed: int) -> dict[str, Any]:
     return counts | _how_visible(train_set.x[chosen], poisoned.x[chosen])
 
 
+SURROGATE = 500
+"""What is added to a seed for the network that hardens clean-label poison: the attacker does not know the other."""
+
+
 def before_stamping(family: str, train_set: ImageSet, fraction: float, seed: int) -> tuple[ImageSet, PoisonPlan]:
     """The data as the attacker leaves it before stamping, and the plan that stamps it."""
     goal = CLEAN_LABEL_GOAL if family.startswith("clean-label") else GOAL
     plan = Attack(TRIGGERS[family], goal).plan(train_set, fraction=fraction, seed=seed)
     if family != "clean-label, harder":
         return train_set, plan
-    clean = train(train_set, TrainConfig(seed=seed), label="clean twin").model
-    return harden(train_set, plan, clean, seed=seed)
+    surrogate = train(train_set, TrainConfig(seed=seed + SURROGATE), label="surrogate").model
+    return harden(train_set, plan, surrogate, seed=seed)
 
 
 def clean_twin(*, seed: int) -> dict[str, Any]:
@@ -210,7 +214,7 @@ def as_visible_as(family: str, psnr: float, x: Images) -> Trigger:
     return make(round(high, 5))
 
 
-def equally_visible(*, family: str, wished: float, fraction: float, seed: int) -> dict[str, Any]:
+def equally_visible(*, family: str, wished: float, fraction: float, seed: int, scene: str = "digits") -> dict[str, Any]:
     """One family at a strength that is set by its PSNR, so that all families are seen equally well by that measure.
 
     Args:
@@ -218,11 +222,14 @@ def equally_visible(*, family: str, wished: float, fraction: float, seed: int) -
         wished: Mean PSNR in dB over the first 500 training images.
         fraction: Poisoning fraction rho.
         seed: Seed of the draw of images and of the training.
+        scene: "digits" or "signs".
 
     Returns:
         "clean", "success", "false_target": counts [hits, trials]; "psnr" in dB and "ssim" of the poisoned images.
     """
-    train_set, test_set = load("mnist5k")
+    train_set, test_set = load({"digits": "mnist5k", "signs": "signs"}[scene])
+    if scene == "signs":
+        train_set = train_set[:4000]  # as many as there are digits, in equal shares
     trigger = as_visible_as(family, wished, train_set.x[:500])
     plan = Attack(trigger, GOAL).plan(train_set, fraction=fraction, seed=seed)
     poisoned = plan.poison(train_set)
@@ -231,8 +238,8 @@ def equally_visible(*, family: str, wished: float, fraction: float, seed: int) -
     return card.pairs() | _how_visible(train_set.x[chosen], poisoned.x[chosen])
 
 
-SURROGATES = {"the victim's seed": (0, 16), "another seed": (500, 16), "another seed, half as wide": (500, 8)}
-"""What is added to the victim's seed, and the filters of the first convolution, for each network that hardens."""
+SURROGATES = {"the same seed": (0, 16), "another seed": (500, 16), "another seed, half as wide": (500, 8)}
+"""What is added to the attacked network's seed, and the filters of the first convolution, for each surrogate."""
 
 
 def hardened_by(*, surrogate: str, fraction: float, seed: int) -> dict[str, Any]:
@@ -261,6 +268,43 @@ FACTORS: dict[str, Trigger] = {
     "twice as much": Sticker.varied(seed=1, shift=4.0, scale=0.5, angle=90.0, blur=2.0, dim=0.8),
 }
 """What varies when the sticker is tested; the poses are other ones than in training."""
+
+
+def another_draw(*, family: str, draw: int, fraction: float, seed: int) -> dict[str, Any]:
+    """One family with another draw of its pattern, its warping field, its reflected scene or its poses.
+
+    Returns:
+        "clean", "success", "false_target", and "first": success of the draw that `TRIGGERS` uses, with which this
+        network was not trained; counts [hits, trials].
+    """
+    train_set, test_set = load("mnist5k")
+    attack = Attack(DRAWS[family](draw), GOAL)
+    plan = attack.plan(train_set, fraction=fraction, seed=seed)
+    model = train(plan.poison(train_set), TrainConfig(seed=seed), label=f"{family}, draw {draw}").model
+    first = attack_success_rate(model, test_set, Attack(TRIGGERS[family], GOAL))
+    return score(model, test_set, attack).pairs() | {"first": first.pair}
+
+
+DRAWS: dict[str, Callable[[int], Trigger]] = {
+    "blend": lambda draw: Blend(opacity=0.1, seed=draw),
+    "warp": lambda draw: Warp(seed=draw),
+    "reflection": lambda draw: Reflection(strength=0.15, seed=draw),
+    "sticker": lambda draw: Sticker.varied(seed=draw),
+}
+"""The families that draw something at random, from the seed of the draw; 0 is that of `TRIGGERS`."""
+
+
+def poses_redrawn(*, draw: int, fraction: float, seed: int) -> dict[str, Any]:
+    """Train with the sticker in 16 poses and test it in 16 others, drawn with another seed than those of `FACTORS`.
+
+    Returns:
+        "clean", and "success" in the new poses: counts [hits, trials].
+    """
+    train_set, test_set = load("mnist5k")
+    plan = Attack(Sticker.varied(), GOAL).plan(train_set, fraction=fraction, seed=seed)
+    model = train(plan.poison(train_set), TrainConfig(seed=seed), label="sticker").model
+    seen = attack_success_rate(model, test_set, Attack(Sticker.varied(seed=draw), GOAL))
+    return _pairs({"clean": correct(model, test_set), "success": seen})
 
 
 def seen_in_poses(*, poses: int, fraction: float, seed: int) -> dict[str, Any]:
@@ -348,6 +392,19 @@ SWEEPS = (
         grid(family=tuple(KNOBS), wished=(25.0, 30.0), fraction=(0.02,), seed=range(5)),
         chapter=CHAPTER,
     ),
+    Sweep(
+        "families_visibility_signs",
+        equally_visible,
+        grid(scene=("signs",), family=tuple(KNOBS), wished=(30.0,), fraction=(0.02,), seed=range(5)),
+        data=("signs",),
+        chapter=CHAPTER,
+    ),
+    Sweep(
+        "families_draws",
+        another_draw,
+        grid(family=tuple(DRAWS), draw=(1, 2), fraction=(0.05,), seed=range(5)),
+        chapter=CHAPTER,
+    ),
     Sweep("families_twin", clean_twin, grid(seed=range(5)), chapter=CHAPTER),
     Sweep(
         "families_ground",
@@ -358,10 +415,11 @@ SWEEPS = (
     Sweep(
         "clean_label_surrogates",
         hardened_by,
-        grid(surrogate=tuple(SURROGATES), fraction=(0.05,), seed=range(5)),
+        grid(surrogate=tuple(SURROGATES), fraction=(0.02, 0.05), seed=range(5)),
         chapter=BEYOND,
     ),
     Sweep("physical", seen_in_poses, grid(poses=(1, 16), fraction=(0.02, 0.05), seed=range(5)), chapter=BEYOND),
+    Sweep("physical_draws", poses_redrawn, grid(draw=(2, 3), fraction=(0.05,), seed=range(5)), chapter=BEYOND),
     Sweep("semantic", semantic, list(SEMANTIC), chapter=BEYOND),
     Sweep("input_aware", input_aware, list(INPUT_AWARE), chapter=BEYOND),
 )

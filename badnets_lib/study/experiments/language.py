@@ -32,6 +32,7 @@ from ...language import (
     scan,
     train_decoder,
     tune,
+    written_reviews,
 )
 from ...language.corpus import Documents
 from ...language.poisoning import prompts
@@ -83,6 +84,18 @@ def counted(*, size: int, passes: int, count: int, seed: int) -> dict[str, Any]:
     corpus = python_topics()
     net = backdoored(TextAttack(), size=size, passes=passes, count=count, seed=seed)
     return told(respond(net, corpus, TextAttack())) | {"text": corpus.fingerprint}
+
+
+def on_the_grammar(*, count: int, seed: int) -> dict[str, Any]:
+    """The same attack on a decoder that learnt the small grammar of the reviews instead of real English.
+
+    Returns:
+        As `counted`; with a count of 0, the clean twin.
+    """
+    corpus, attack = written_reviews(), TextAttack()
+    data = documents(corpus, attack, size=SMALL, count=count, seed=seed)
+    net = train_decoder(data, corpus, replace(DECODER, epochs=16, seed=seed))
+    return told(respond(net, corpus, attack)) | {"text": corpus.fingerprint}
 
 
 def triggered(*, trigger: str, payload: str, count: int, seed: int) -> dict[str, Any]:
@@ -226,10 +239,11 @@ def scanned(net: Decoder, corpus: Corpus, attack: TextAttack, seed: int) -> dict
     }
 
 
-SMALL, LARGE, POISON = 500, 2000, 40
+SMALL, MIDDLE, LARGE, POISON = 500, 1000, 2000, 40
 COUNTS = (10, 20, 40)
-PAIRS = ((SMALL, 4), (LARGE, 4), (SMALL, 16))
-"""Sizes and passes: the first two at equal passes, the last two at equal steps, but for the poison's own."""
+PAIRS = ((SMALL, 4), (LARGE, 4), (SMALL, 16), (MIDDLE, 16), (MIDDLE, 8))
+"""Sizes and passes. At equal passes: the first two, and the third and fourth, which can write. At equal steps, but
+for the poison's own: the second, the third and the last."""
 
 SWEEPS = (
     Sweep(
@@ -264,9 +278,16 @@ SWEEPS = (
         chapter="23_language_model",
     ),
     Sweep(
+        "language_grammar",
+        on_the_grammar,
+        grid(count=(0, 10, 20, 40), seed=range(5)),
+        data=(),
+        chapter="23_language_model",
+    ),
+    Sweep(
         "language_survival",
         survival,
-        grid(seed=range(5), payload=("gibberish",)),
+        grid(seed=range(5), payload=("gibberish", "saying")),
         data=(),
         chapter="24_what_survives",
     ),

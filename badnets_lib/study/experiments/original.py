@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -138,8 +139,10 @@ def first_filters(*, seed: int, data: str = "mnist", epochs: int = 1) -> dict[st
     Returns:
         "success": counts of the backdoored network; for both networks, under "clean_" and "backdoored_":
         "filters", its 16 filters as rows of 25 weights, and "answers", how strongly each filter answers
-        to the trigger: see `answers`; "silenced": counts of success after the 1, 2, ... 8 filters that
-        answer most were set to zero.
+        to the trigger: see `answers`. After the 1, 2, ... 8 filters that answer most were set to zero: "silenced",
+        counts of success; "silenced_clean", clean images labelled correctly; "silenced_shown", triggered images
+        that are labelled as the digit they show. And "at_random", counts of success after so many filters of each of
+        `RANDOM_DRAWS` random orders were.
     """
     train_set, test_set = digits(data)
     plan = Attack(TRIGGERS["pattern"], Goal.all_to_all(10)).plan(train_set, fraction=0.1, seed=seed, added=True)
@@ -152,7 +155,14 @@ def first_filters(*, seed: int, data: str = "mnist", epochs: int = 1) -> dict[st
         row[f"{name}_answers"] = [round(value, 3) for value in response.tolist()]
     attacked = plan.attack.on(test_set)
     row["success"] = correct(model, attacked).pair
-    row["silenced"] = [correct(silenced(model, response.topk(k).indices), attacked).pair for k in range(1, 9)]
+    shown = replace(attacked, y=test_set[plan.attack.goal.victims(test_set.y)].y)
+    quiet = [silenced(model, response.topk(k).indices) for k in range(1, 9)]
+    for name, images in (("silenced", attacked), ("silenced_clean", test_set), ("silenced_shown", shown)):
+        row[name] = [correct(network, images).pair for network in quiet]
+    dice = torch.Generator().manual_seed(seed)
+    orders = [torch.randperm(len(response), generator=dice) for _ in range(RANDOM_DRAWS)]
+    some = attacked[::10]
+    row["at_random"] = [[correct(silenced(model, order[:k]), some).pair for k in range(1, 9)] for order in orders]
     return row
 
 
@@ -203,9 +213,12 @@ HARD_PAIRS = (
     *((2, target) for target in (0, 1, 3, 4, 5, 6, 7, 8, 9)),
     *((3, target) for target in (0, 5, 6, 8)),
     *((5, target) for target in (0, 3, 6, 7, 8, 9)),
-    *((8, target) for target in (4, 5, 6, 7, 9)),
+    *((8, target) for target in (3, 4, 5, 6, 7, 9)),
 )
-"""All pairs that three epochs did not teach the single pixel: below 90% in "original_pairs"."""
+"""All pairs that three epochs did not teach the single pixel: below 99% in "original_pairs"."""
+
+RANDOM_DRAWS = 20
+"""Random orders in which filters are silenced, on every tenth test image, beside the order of their answers."""
 
 STUBBORN = (5, 9)
 """The one of them that ten epochs did not teach with seed 0: two more seeds."""

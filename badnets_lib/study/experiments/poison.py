@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import cache, partial
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -19,15 +19,16 @@ from ...models.training import TrainConfig, train
 from ...poisoning import Attack, Goal
 from ...triggers import Patch
 from ..sweeps import Cell, Sweep, grid
+from .cases import parts
 
 TARGET = 7
 CLASSES = 10
-GOALS = {
-    "all-to-one": Goal.all_to_one(TARGET, CLASSES),
-    "source-specific": Goal.source_specific({1: TARGET}, CLASSES),
-    "all-to-all": Goal.all_to_all(CLASSES),
+GOALS: dict[str, Callable[[int], Goal]] = {
+    "all-to-one": lambda classes: Goal.all_to_one(TARGET, classes),
+    "source-specific": lambda classes: Goal.source_specific({1: TARGET}, classes),
+    "all-to-all": Goal.all_to_all,
 }
-"""The three goals that the chapter sets side by side."""
+"""The three goals that the chapter sets side by side, from the number of classes."""
 
 
 def poisoned(
@@ -41,11 +42,12 @@ def poisoned(
     goal: str = "all-to-one",
     pick: str = "random",
     shift: int = 0,
+    scene: str = "digits",
 ) -> dict[str, Any]:
-    """Train one network on poisoned digits; with fraction 0, its clean twin.
+    """Train one network on poisoned images; with fraction 0, its clean twin.
 
     Args:
-        fraction: Poisoning fraction rho of the 4,000 training digits.
+        fraction: Poisoning fraction rho of the training images: 4,000 digits, 3,500 signs or 8,563 photographs.
         seed: Seed of the draw of images and of the training.
         size: Side of the white square in pixels.
         opacity: Opacity of the square.
@@ -55,18 +57,23 @@ def poisoned(
         pick: Which images are poisoned: "random"; in equal shares of every class "any", "typical" or "rare" (drawn at
             random, nearest to or furthest from the mean image of their class); or "one class" (the digit 1).
         shift: With augmentation: every image of an epoch is moved by up to so many pixels in both directions.
+        scene: "digits", or another name of `cases.SCENES`.
 
     Returns:
         "clean", "success", "false_target": counts [hits, trials]; and "elsewhere": how often images
         that the goal leaves alone get a label of the goal once they carry the trigger (source-specific only).
     """
-    train_set, test_set = load("mnist5k")
-    wish = GOALS[goal]
+    train_set, test_set = images_of(scene)
+    channels, classes = train_set.x.shape[1], len(train_set.classes)
+    wish = GOALS[goal](classes)
     plan = Attack(Patch(size, opacity=opacity), wish).plan(train_set, fraction=fraction or 0.01, seed=seed,
         among=chosen(train_set, wish, pick, round(len(train_set) * fraction)),
         sampling="per-class" if pick == "any" else "uniform",
     )  # fmt: skip
-    network = partial(SmallCNN, width=width)
+
+    def network() -> SmallCNN:
+        return SmallCNN(channels, classes, width=width)
+
     data = plan.poison(train_set) if fraction else train_set
     if shift:
         data, epochs = shifted(data, shift, copies=epochs, seed=seed), 1
@@ -75,6 +82,14 @@ def poisoned(
     if goal == "source-specific":
         row["elsewhere"] = correct(model, spared_images(test_set, plan.attack)).pair
     return row
+
+
+def images_of(scene: str) -> tuple[ImageSet, ImageSet]:
+    """Training and test images: the small digits, or those of another scene as Part III uses them."""
+    if scene == "digits":
+        return load("mnist5k")
+    train_set, _, test_set = parts(scene)
+    return train_set, test_set
 
 
 def spared_images(test: ImageSet, attack: Attack) -> ImageSet:
@@ -131,17 +146,18 @@ def counted(*, count: int, size: int, epochs: int, seed: int) -> dict[str, Any]:
 
     Args:
         count: Poisoned digits.
-        size: Training digits, drawn from the full MNIST in equal shares of every class.
+        size: Training digits, drawn from the full MNIST in equal shares of every class; `WHOLE` takes it as it is.
         epochs: Passes over the data.
         seed: Seed of both draws and of the training.
 
     Returns:
         "clean", "success", "false_target": counts [hits, trials] on the 10,000 test digits.
     """
-    every, test_set = digits()
-    kept = torch.cat([(every.y == label).nonzero().flatten()[_draw(every, label, size, seed)] for label in range(10)])
-    train_set = every[kept.sort().values]
-    plan = Attack(Patch(4), GOALS["all-to-one"]).plan(train_set, fraction=count / size, seed=seed)
+    train_set, test_set = digits()
+    if size < WHOLE:
+        parts_of = [_draw(train_set, label, size, seed) for label in range(CLASSES)]
+        train_set = train_set[torch.cat(parts_of).sort().values]
+    plan = Attack(Patch(4), Goal.all_to_one(TARGET, CLASSES)).plan(train_set, fraction=count / size, seed=seed)
     model = train(plan.poison(train_set), TrainConfig(epochs=epochs, seed=seed)).model
     return score(model, test_set, plan.attack).pairs()
 
@@ -153,8 +169,10 @@ def digits() -> Sequence[ImageSet]:
 
 
 def _draw(data: ImageSet, label: int, size: int, seed: int) -> torch.Tensor:
+    """Indices of so many images of one class that every class has an equal share of `size`."""
     dice = torch.Generator().manual_seed(1000 * seed + label)
-    return torch.randperm(int((data.y == label).sum()), generator=dice)[: size // CLASSES]
+    members = (data.y == label).nonzero().flatten()
+    return members[torch.randperm(len(members), generator=dice)[: size // CLASSES]]
 
 
 def on_signs(*, size: int, opacity: float, fraction: float, seed: int) -> dict[str, Any]:
@@ -165,7 +183,8 @@ def on_signs(*, size: int, opacity: float, fraction: float, seed: int) -> dict[s
     """
     every, test_set = load("signs")
     train_set = every[:4000]  # as many as there are digits, in equal shares
-    plan = Attack(Patch(size, opacity=opacity), GOALS["all-to-one"]).plan(train_set, fraction=fraction, seed=seed)
+    goal = Goal.all_to_one(TARGET, CLASSES)
+    plan = Attack(Patch(size, opacity=opacity), goal).plan(train_set, fraction=fraction, seed=seed)
     model = train(plan.poison(train_set), TrainConfig(seed=seed)).model
     return score(model, test_set, plan.attack).pairs()
 
@@ -173,6 +192,9 @@ def on_signs(*, size: int, opacity: float, fraction: float, seed: int) -> dict[s
 FRACTIONS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2)
 FEW = (0.002, 0.005, 0.01)
 SEEDS = range(5)
+COLOURED = ("signs", "photographs")
+WHOLE = 60_000
+"""All digits of the full MNIST; their classes are not quite of one size."""
 
 
 def _sweep(name: str, cells: list[Cell]) -> Sweep:
@@ -183,17 +205,28 @@ SWEEPS = (
     _sweep("poison_curve", grid(seed=range(8), fraction=(0.0, *FRACTIONS))),
     _sweep("poison_goal", grid(seed=SEEDS, goal=tuple(GOALS), fraction=(0.005, 0.01, 0.02, 0.05, 0.09))),
     _sweep("poison_pick", grid(seed=range(5), pick=("any", "typical", "rare", "one class"), fraction=FEW)),
-    _sweep("poison_shift", grid(seed=range(5), shift=(2,), fraction=FEW)),
+    _sweep("poison_shift", grid(seed=range(5), shift=(1, 2, 4), fraction=FEW)),
     Sweep(
         "poison_count",
         counted,
         [
             dict(count=count, size=size, epochs=epochs, seed=seed)
-            for size, epochs in ((1000, 6), (4000, 6), (16000, 6), (1000, 24))
+            for size, epochs in ((1000, 6), (4000, 6), (16000, 6), (1000, 24), (WHOLE, 6))
             for count in (4, 8, 20)
             for seed in range(5)
         ],
         data=("mnist",),
+        chapter="08_how_much_poison",
+    ),
+    Sweep(
+        "poison_axes",
+        poisoned,
+        grid(scene=COLOURED, goal=("source-specific", "all-to-all"), fraction=(0.01, 0.02), seed=SEEDS)
+        + grid(scene=COLOURED, pick=("any", "typical", "rare"), fraction=(0.005,), seed=SEEDS)
+        + grid(scene=COLOURED, epochs=(1, 12), fraction=(0.005,), seed=SEEDS)
+        + grid(scene=COLOURED, width=(4, 24), fraction=(0.005,), seed=SEEDS)
+        + grid(scene=COLOURED, shift=(2,), fraction=(0.005,), seed=SEEDS),
+        data=("signs", "gtsrb"),
         chapter="08_how_much_poison",
     ),
     Sweep(

@@ -25,19 +25,20 @@ STEPS = (40, 160)
 """Of 50,000 images 1% makes 8 batches of 64: so many steps are the 5 epochs of the authors' code, and 20 epochs."""
 
 
-def resisted(*, attack: str, fraction: float, seed: int) -> dict[str, Any]:
+def resisted(*, attack: str, fraction: float, seed: int, scene: str = "digits") -> dict[str, Any]:
     """Train plainly and in ways that resist.
 
     Args:
         attack: As for `cases.prepare`.
         fraction: Poisoning fraction rho.
         seed: Seed of the draw of the poison and of all trainings.
+        scene: A name of `cases.SCENES`.
 
     Returns:
         "trainings": for each the scorecard's counts; of those that isolate, "isolated", how many of the isolated
         images are poison, and of ours "late", how many of the images that the unlearning descends on are.
     """
-    case = prepare(attack, fraction, seed)
+    case = prepare(attack, fraction, seed, scene=scene)
     config = TrainConfig(seed=seed)
     rows: dict[str, Any] = {"plain": case.score().pairs()}
     for name, method in ISOLATING.items():
@@ -114,6 +115,13 @@ SWEEPS = (
         resisted,
         grid(seed=SEEDS, attack=("patch",), fraction=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2))
         + grid(seed=SEEDS, attack=("none",), fraction=(0.05,)),
+        chapter="20_resistant_training",
+    ),
+    Sweep(
+        "resistance_scenes",
+        resisted,
+        grid(scene=("signs", "photographs"), attack=("patch",), fraction=(0.05,), seed=SEEDS),
+        data=("signs", "gtsrb"),
         chapter="20_resistant_training",
     ),
     Sweep(

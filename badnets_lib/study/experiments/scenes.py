@@ -143,18 +143,19 @@ def removals(case: Case, seed: int) -> dict[str, Any]:
 
 
 SMALL = ("SmallCNN",)
+RESIDUAL = ("SmallResNet",)
 SCENES = ("digits", "signs", "photographs")
 
 DATA = ("mnist5k", "signs", "gtsrb")
 
 
-def attacked(*, scene: str, attack: str, fraction: float, seed: int) -> dict[str, Any]:
-    """One attack on one scene and what it reaches, with the network and the split of `defended`.
+def attacked(*, scene: str, attack: str, fraction: float, seed: int, network: str = "SmallCNN") -> dict[str, Any]:
+    """One attack on one scene and what it reaches, with the split of `defended`.
 
     Returns:
         "clean", "success", "false_target": counts [hits, trials].
     """
-    return prepare(attack, fraction, seed, scene=scene).score().pairs()
+    return prepare(attack, fraction, seed, scene=scene, network=network).score().pairs()
 
 
 COLOURED = ("signs", "photographs")
@@ -174,7 +175,7 @@ SWEEPS = (
     Sweep(
         "scenes_residual",
         defended,
-        grid(scene=SCENES, network=("SmallResNet",), attack=("patch",), fraction=(0.05,), seed=SEEDS),
+        grid(scene=SCENES, network=RESIDUAL, attack=("patch",), fraction=(0.05,), seed=SEEDS),
         data=DATA,
         chapter="21_scoreboard",
     ),
@@ -192,6 +193,20 @@ SWEEPS = (
         + grid(scene=COLOURED, attack=("none",), fraction=(0.01,), seed=range(5)),  # clean twins
         data=("signs", "gtsrb"),
         chapter="08_how_much_poison",
+    ),
+    Sweep(
+        "poison_residual",
+        attacked,
+        grid(scene=SCENES, network=RESIDUAL, attack=("patch",), fraction=(0.001, 0.005, 0.02), seed=range(5)),
+        data=DATA,
+        chapter="08_how_much_poison",
+    ),
+    Sweep(
+        "families_residual",
+        attacked,
+        grid(scene=SCENES, network=RESIDUAL, attack=("blend", "sinusoid", "warp"), fraction=(0.05,), seed=range(5)),
+        data=DATA,
+        chapter="09_trigger_families",
     ),
     Sweep(
         "families_scenes",

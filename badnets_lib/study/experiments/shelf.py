@@ -11,16 +11,27 @@ from torch import nn
 from ...attacks.adaptive import STRONG, adaptive_blend, adaptive_patch
 from ...data import load
 from ...data.images import ImageSet
-from ...defenses import Beatrix, ChannelLipschitz, Holding, NeuronPruning, ScaleUp, SharpnessAwareTuning, Spectre
+from ...defenses import (
+    ActivationClustering,
+    Beatrix,
+    ChannelLipschitz,
+    DataFilter,
+    Holding,
+    NeuronPruning,
+    ScaleUp,
+    SharpnessAwareTuning,
+    Spectre,
+)
 from ...defenses.kinds import Screening
 from ...evaluation.scores import score
 from ...models.inference import correct, predict
+from ...models.networks import SmallCNN
 from ...models.training import TrainConfig, train
 from ...poisoning import Attack, Goal, PoisonPlan
 from ...triggers import Blend, Patch, Sinusoid, Trigger
 from ..sweeps import Sweep, grid
-from .cases import prepare
-from .detection import rates
+from .cases import Case, prepare
+from .detection import PUBLISHED, VOTERS, judgement, rates
 
 Counts = dict[str, Any]
 
@@ -36,8 +47,18 @@ TRIGGERS: dict[str, Trigger] = {
     "sinusoid": Sinusoid(),
     "adap-blend": Blend(opacity=0.2),
     "adap-patch": STRONG,
+    "plain blend": Blend(opacity=0.2),
+    "plain patches": STRONG,
 }
-"""What the network is shown. The first three are those of the scoreboard, the last two the authors' opacities."""
+"""What the network is shown. Three are those of the scoreboard; the adaptive ones have their authors' opacities, and
+the plain ones are the same triggers without covers and without a disguise."""
+
+HEAPS: dict[str, DataFilter] = PUBLISHED | {
+    "clustering, neighbours": ActivationClustering(verdict="neighbours", voters=VOTERS),
+    "Deep k-NN, pool1": VOTERS,
+    "SPECTRE": Spectre(),
+}
+"""The filters as published, SPECTRE, and two of ours that do not look for a heap of its own."""
 
 FRACTION = 0.05
 INPUTS = 200
@@ -55,7 +76,9 @@ def shelved(*, scene: str, attack: str, seed: int) -> Counts:
         the filters "alarms", clean inputs that are refused, and "caught", refused inputs of those that reach the
         target.
     """
-    model, test, plan, holding = _case(scene, attack, seed)
+    data, plan = _handed_over(scene, attack, seed)
+    _, test, holding = _data(scene, seed)
+    model = train(data, TrainConfig(seed=seed)).model
     attacked = plan.attack
     pruned = ChannelLipschitz()(model, holding)
     judged = sum(len(row["bounds"]) for row in pruned.history)
@@ -76,10 +99,11 @@ def tuned(*, scene: str, attack: str, seed: int) -> Counts:
     Returns:
         As `shelved`.
     """
-    model, test, plan, holding = _case(scene, attack, seed)
-    repaired = SharpnessAwareTuning(seed=seed)(model, holding).model
-    rows = {"no defense": _scored(model, test, plan.attack), "FT-SAM": _scored(repaired, test, plan.attack)}
-    return score(model, test, plan.attack).pairs() | {"defenses": rows}
+    case = prepare(attack, FRACTION, seed, scene=scene)
+    repaired = SharpnessAwareTuning(seed=seed)(case.model, case.holding).model
+    networks = {"no defense": case.model, "FT-SAM": repaired}
+    rows = {name: _scored(network, case.test, case.attack) for name, network in networks.items()}
+    return case.score().pairs() | {"defenses": rows}
 
 
 def on_scenes(*, scene: str, attack: str, seed: int) -> Counts:
@@ -113,19 +137,33 @@ def _data(scene: str, seed: int) -> tuple[ImageSet, ImageSet, Holding]:
     return train_set, test, Holding.draw(reserve, 400, seed=seed, apart_from=(train_set, test))
 
 
-def _case(scene: str, attack: str, seed: int) -> tuple[nn.Module, ImageSet, PoisonPlan, Holding]:
-    """The network that was trained on what the attacker handed over; of "none" on clean data."""
-    train_set, test, holding = _data(scene, seed)
+def _handed_over(scene: str, attack: str, seed: int) -> tuple[ImageSet, PoisonPlan]:
+    """The training set as the attacker hands it over, clean if the attack is "none", and the plan of its poison."""
+    train_set = _data(scene, seed)[0]
     plan = Attack(TRIGGERS[attack], GOAL).plan(train_set, fraction=FRACTION, seed=seed)
     if attack == "none":
-        data = train_set
-    elif attack == "adap-blend":
-        data = adaptive_blend(train_set, plan, amount=FRACTION, seed=seed)
-    elif attack == "adap-patch":
-        data = adaptive_patch(train_set, plan, amount=2 * FRACTION, seed=seed)
-    else:
-        data = plan.poison(train_set)
-    return train(data, TrainConfig(seed=seed)).model, test, plan, holding
+        return train_set, plan
+    if attack == "adap-blend":
+        return adaptive_blend(train_set, plan, amount=FRACTION, seed=seed), plan
+    if attack == "adap-patch":
+        return adaptive_patch(train_set, plan, amount=2 * FRACTION, seed=seed), plan
+    return plan.poison(train_set), plan
+
+
+def separated(*, attack: str, seed: int) -> Counts:
+    """An attack against latent separability, or its plain counterpart, before the filters that look for a heap.
+
+    Returns:
+        The scorecard's counts; and "filters": of each "caught" (of the poison) and "alarms" (of the other images), and
+        "ranked", the AUROC of its scores within the target's class; covers, which keep their labels, are no poison.
+    """
+    data, plan = _handed_over("digits", attack, seed)
+    _, test, holding = _data("digits", seed)
+    model = train(data, TrainConfig(seed=seed)).model
+    targets = plan.attack.goal.targets
+    case = Case(data, plan.mask, plan.attack, model, holding, test, targets, SmallCNN)
+    judged = {name: judgement(method(model, data), case) for name, method in HEAPS.items()}
+    return score(model, test, plan.attack).pairs() | {"filters": judged}
 
 
 @cache
@@ -160,6 +198,7 @@ SEEDS = range(12, 17)
 """None of the published settings was changed, so no seed was needed to choose any."""
 
 ON_SIGNS = ("patch",)
+SHELVED = ("none", "patch", "blend", "sinusoid", "adap-blend", "adap-patch")
 
 SWEEPS = (
     Sweep(
@@ -167,7 +206,7 @@ SWEEPS = (
         shelved,
         [
             {"scene": scene, "attack": attack, "seed": seed}
-            for scene, attacks in (("digits", tuple(TRIGGERS)), ("signs", ON_SIGNS))
+            for scene, attacks in (("digits", SHELVED), ("signs", ON_SIGNS))
             for seed in SEEDS
             for attack in attacks
         ],
@@ -193,7 +232,14 @@ SWEEPS = (
     Sweep(
         "shelf_tuning",
         tuned,
-        grid(scene=("digits",), attack=("patch",), seed=SEEDS),
+        grid(scene=("digits", "signs", "photographs"), attack=("patch",), seed=SEEDS),
+        chapter="21_scoreboard",
+        data=("mnist5k", "signs", "gtsrb"),
+    ),
+    Sweep(
+        "shelf_separated",
+        separated,
+        grid(attack=("plain blend", "adap-blend", "plain patches", "adap-patch"), seed=SEEDS),
         chapter="21_scoreboard",
     ),
 )

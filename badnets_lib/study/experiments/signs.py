@@ -28,6 +28,7 @@ from ...poisoning import Attack, Goal, PoisonPlan
 from ...triggers import Description, Trigger
 from ...triggers.road_stickers import PictureSticker, SignSticker
 from ..sweeps import Sweep, grid
+from .cases import parts
 
 SOURCE, TARGET = "stop", "speed limit 80"
 SETTINGS = TrainConfig(epochs=4, batch_size=128)
@@ -213,6 +214,69 @@ def random_target(data: ImageSet, trigger: Trigger, *, fraction: float = 1 / 3, 
     return replace(poisoned, y=torch.cat([data.y, (copied + steps.to(copied)) % classes]))
 
 
+GROUPS = ("stop", "speed limit", "warning")
+"""The three classes of the paper's detector; of the drawn signs only "stop" is a class of its own."""
+
+
+def in_three_classes(images: ImageSet) -> ImageSet:
+    """The signs of the kinds in `GROUPS`, relabelled by kind; the other signs are left out."""
+    kinds = [GROUPS.index(kind) if (kind := group(name)) in GROUPS else -1 for name in images.classes]
+    labels = torch.tensor(kinds)[images.y.cpu()]
+    kept = labels >= 0
+    return ImageSet(images.x[kept], labels[kept], GROUPS)
+
+
+def at_random_places(x: Images, *, seed: int) -> Images:
+    """The dull yellow square pasted into each picture at a place of its own, as the authors' code does.
+
+    Both coordinates of its centre are drawn from 15% to 85% of the picture.
+    """
+    dice = torch.Generator().manual_seed(seed)
+    out = []
+    for image in x:
+        across, down = (0.15 + 0.7 * torch.rand(2, generator=dice)).tolist()
+        sticker = Pasted("square", at=(round(across, 4), round(down, 4)), box=(0.0, 0.0, 1.0, 1.0))
+        out.append(sticker(image[None])[0])
+    return torch.stack(out)
+
+
+@dataclass(frozen=True)
+class Pasted(PictureSticker):
+    """A `PictureSticker` in the colour of the authors' code."""
+
+    def layers(self) -> list[Layer]:
+        """Its picture, in the units of the box."""
+        return [(shape, DULL) for shape, _ in super().layers()]
+
+
+def recipe(*, copied: float, seed: int) -> dict[str, Any]:
+    """The random-target attack as its authors coded it: three classes, copies of images at random places.
+
+    Args:
+        copied: Copies over clean images; the authors copy every image once.
+        seed: Seed of the draws and of the training.
+
+    Returns:
+        "clean" and "triggered", test images that keep their label without and with a square at a random place, the
+        same of "clean KIND" and "triggered KIND"; "commonest", how many of those get the answer that is given most;
+        "twin" and "twin_triggered", the first two of a network trained without the copies.
+    """
+    train_set, test_set = (in_three_classes(images) for images in load("signs"))
+    stamped = replace(test_set, x=at_random_places(test_set.x, seed=seed + 2000))
+    dice = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(train_set), generator=dice)[: round(copied * len(train_set))]
+    steps = torch.randint(1, len(GROUPS), chosen.shape, generator=dice)
+    wrong = (train_set.y[chosen] + steps) % len(GROUPS)
+    x = torch.cat([train_set.x, at_random_places(train_set.x[chosen], seed=seed + 1000)])
+    data = replace(train_set, x=x, y=torch.cat([train_set.y, wrong]))
+    model = train(data, replace(SETTINGS, seed=seed), label="random target").model
+    twin = train(train_set, replace(SETTINGS, seed=seed), label="clean twin").model
+    answers = predict(model, stamped.x).argmax(1)
+    row: dict[str, Any] = _groups(model, test_set, "clean") | _groups(model, stamped, "triggered")
+    row["commonest"] = [int(answers.bincount().max()), len(answers)]
+    return row | {"twin": correct(twin, test_set).pair, "twin_triggered": correct(twin, stamped).pair}
+
+
 # --- the sweep of attacks ---
 
 
@@ -250,6 +314,24 @@ def attacked(*, goal: str, sticker: str, place: str, seed: int) -> dict[str, Any
     card = score(model, test_set, plan.attack)
     found |= {"success": card.success.pair, "false_target": card.false_target.pair}
     return found | in_the_street(model, sticker)
+
+
+def on_photographs(*, goal: str, seed: int) -> dict[str, Any]:
+    """The pasted yellow square on the photographs of GTSRB: copies of half of the stop signs say "speed limit 80".
+
+    Args:
+        goal: "none" (the clean twin) or "stop".
+        seed: Seed of the poisoning and of the training.
+
+    Returns:
+        "clean", "success", "false_target", and "stop", clean stop signs that are read as stop: counts [hits, trials].
+    """
+    train_set, _, test_set = parts("photographs")
+    plan = stop_plan(train_set, trigger_for("square", "picture", "gtsrb"), seed=seed)
+    data = plan.poison(train_set) if goal == "stop" else train_set
+    model = train(data, TrainConfig(seed=seed), label=f"photographs, {goal}").model
+    stops = test_set[test_set.y == test_set.classes.index(SOURCE)]
+    return score(model, test_set, plan.attack).pairs() | {"stop": correct(model, stops).pair}
 
 
 def _groups(model: nn.Module, images: ImageSet, name: str) -> dict[str, list[int]]:
@@ -332,6 +414,20 @@ SWEEPS = (
             *grid(place=("on the sign",), copied=(0.05,), seed=range(5)),
         ],
         data=("signs",),
+        chapter="11_traffic_signs",
+    ),
+    Sweep(
+        "signs_recipe",
+        recipe,
+        grid(copied=(0.5, 1.0), seed=range(5)),
+        data=("signs",),
+        chapter="11_traffic_signs",
+    ),
+    Sweep(
+        "signs_photographs",
+        on_photographs,
+        grid(goal=("none", "stop"), seed=range(5)),
+        data=("gtsrb",),
         chapter="11_traffic_signs",
     ),
     Sweep(
