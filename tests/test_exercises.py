@@ -22,28 +22,28 @@ def known(monkeypatch):
     from badnets_lib.study import exercises
 
     made = {
-        "4.1": exercises.Answer(0.5, 0.01, "a share, as a fraction"),
-        "4.2": exercises.Answer("Blend", 0, "the family's name"),
+        "2.1": exercises.Answer(0.5, 0.01, "a share, as a fraction"),
+        "2.2": exercises.Answer("Blend", 0, "the family's name"),
     }
     monkeypatch.setattr(exercises, "answers", lambda: made)
 
 
 @pytest.mark.parametrize(("answer", "words"), [
-    (..., "Exercise 4.1 asks for a share, as a fraction."),
-    (0.495, "Exercise 4.1: 0.495 is right."),
-    (0.6, "Exercise 4.1: 0.6 is too high."),
-    (0, "Exercise 4.1: 0 is too low."),
-    (float("nan"), "Exercise 4.1: nan is not a number."),
-    ("half", "Exercise 4.1 asks for a number, a share, as a fraction; got 'half'."),
-    (True, "Exercise 4.1 asks for a number, a share, as a fraction; got True."),
+    (..., "Exercise 2.1 asks for a share, as a fraction."),
+    (0.495, "Exercise 2.1: 0.495 is right."),
+    (0.6, "Exercise 2.1: 0.6 is too high."),
+    (0, "Exercise 2.1: 0 is too low."),
+    (float("nan"), "Exercise 2.1: nan is not a number."),
+    ("half", "Exercise 2.1 asks for a number, a share, as a fraction; got 'half'."),
+    (True, "Exercise 2.1 asks for a number, a share, as a fraction; got True."),
 ])  # fmt: skip
 def test_a_number_is_right_or_too_high_or_too_low(capsys, known, answer, words):
-    assert told(capsys, "4.1", answer) == words
+    assert told(capsys, "2.1", answer) == words
 
 
 def test_a_word_may_be_written_in_any_case(capsys, known):
-    assert told(capsys, "4.2", " blend ") == "Exercise 4.2:  blend  is right."
-    assert told(capsys, "4.2", "warp") == "Exercise 4.2: warp is not right yet."
+    assert told(capsys, "2.2", " blend ") == "Exercise 2.2:  blend  is right."
+    assert told(capsys, "2.2", "warp") == "Exercise 2.2: warp is not right yet."
 
 
 def test_an_unknown_exercise_is_refused(known):

@@ -63,7 +63,7 @@ def test_the_rocket_buttons_and_the_badges_lead_to_the_same_place() -> None:
 
 
 def test_old_notebooks_are_named() -> None:
-    assert any("01_threat_model.ipynb is old" in fault for fault in releases.notebooks(REAL))
+    assert any("03_threat_model.ipynb is old" in fault for fault in releases.notebooks(REAL))
 
 
 def test_what_was_not_built_is_named(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ TORCHES = {
     "tested": ("torch==2.13.0", "torchvision==0.28.0"),  # those of constraints.txt
     "newest": ("torch", "torchvision"),
 }
-CHAPTERS_RUN = ("04_attack_success_rate", "09_trigger_families", "14_survival_and_provenance")
+CHAPTERS_RUN = ("02_attack_success_rate", "09_trigger_families", "14_survival_and_provenance")
 """Together they take every extra."""
 BROUGHT = ("numpy", "ipykernel", "nbclient", "nbformat")  # by Colab, or to run a notebook at all
 PIP = ("--disable-pip-version-check", "--quiet")

@@ -14,6 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = ROOT / "chapters"
 
 MOVED = {
+    "01_threat_model": "03_threat_model",
+    "02_construction": "01_construction",
+    "03_poisoning_fraction": "04_poisoning_fraction",
+    "04_attack_success_rate": "02_attack_success_rate",
     "10_traffic_signs": "11_traffic_signs",
     "11_supply_chain": "13_supply_chain",
     "12_beyond_badnets": "15_beyond_badnets",
@@ -40,7 +44,7 @@ class Page:
 
     Args:
         part: Caption of its part; empty for the front page.
-        name: File name without its ending, such as `01_threat_model`.
+        name: File name without its ending, such as `03_threat_model`.
     """
 
     part: str

@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 
 @cache
 def answers() -> dict[str, Answer]:
-    """All answers, by chapter and number: "4.1" is the first exercise of Chapter 4."""
+    """All answers, by chapter and number: "4.1" is the first exercise of Chapter 2."""
     return {name: Answer(**entry) for name, entry in json.loads(FILE.read_text(encoding="utf-8")).items()}
 
 
@@ -42,10 +42,10 @@ def check(exercise: str, answer: object) -> None:
         ValueError: No exercise of that name has an answer that can be checked.
 
     Example:
-        >>> check("4.1", ...)
-        Exercise 4.1 asks for the upper end of the Wilson interval, as a fraction.
-        >>> check("4.1", 0.1)
-        Exercise 4.1: 0.1 is too high.
+        >>> check("2.1", ...)
+        Exercise 2.1 asks for the upper end of the Wilson interval, as a fraction.
+        >>> check("2.1", 0.1)
+        Exercise 2.1: 0.1 is too high.
     """
     if exercise not in answers():
         raise ValueError(f"no exercise {exercise!r} has an answer to check; those that have: {', '.join(answers())}")

@@ -197,16 +197,9 @@ SWEEPS = (
     Sweep(
         "poison_residual",
         attacked,
-        grid(scene=SCENES, network=RESIDUAL, attack=("patch",), fraction=(0.001, 0.005, 0.02), seed=range(5)),
+        grid(scene=SCENES, network=RESIDUAL, attack=("patch",), fraction=(0.002, 0.02), seed=range(5)),
         data=DATA,
         chapter="08_how_much_poison",
-    ),
-    Sweep(
-        "families_residual",
-        attacked,
-        grid(scene=SCENES, network=RESIDUAL, attack=("blend", "sinusoid", "warp"), fraction=(0.05,), seed=range(5)),
-        data=DATA,
-        chapter="09_trigger_families",
     ),
     Sweep(
         "families_scenes",
