@@ -96,9 +96,9 @@ bench: $(FULL) ## measure the library's speed and memory on this machine (RECORD
 assignments: $(FULL) ## write the coursework's notebooks for students and teachers (VARIANT=2027 for a cohort's own numbers)
 	$(BIN)/python -m tools assignments --variant $(VARIANT)
 
-grade: $(FULL) ## grade a folder of submissions (ASSIGNMENT=2 FROM=folder ROSTER=table DUE="2027-03-01 23:59"; VARIANT as handed out)
+grade: $(FULL) ## grade a folder of submissions (ASSIGNMENT=2 FROM=folder ROSTER=table DUE="2027-03-01 23:59" AGAIN=name; VARIANT as handed out)
 	$(BIN)/python -m tools grade "$(ASSIGNMENT)" "$(FROM)" --variant $(VARIANT) $(if $(UNSAFE),--unsafe) \
-		$(if $(ROSTER),--roster "$(ROSTER)") $(if $(DUE),--due "$(DUE)")
+		$(if $(ROSTER),--roster "$(ROSTER)") $(if $(DUE),--due "$(DUE)") $(if $(AGAIN),--again "$(AGAIN)")
 
 zoo: $(FULL) ## make the capstone's networks from a secret (SALT="..." MODELS=20; KIND=adapters for a base and adapters), and the hunt to beat
 	@$(BIN)/python -m tools zoo --salt "$(SALT)" --models $(MODELS) --kind $(KIND)

@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 
 
 def track(items: Iterable[Item], label: str, total: int | None = None) -> Iterable[Item]:
-    """Iterate over `items` with a bar named `label`, if somebody is there to see it.
+    """Iterate over `items` with a bar named `label`, if someone is there to see it.
 
     The bar estimates the time that remains when it knows how many there are: from `len(items)`, or
     from `total`. Set TQDM_DISABLE=1 to switch every bar off, as the book's own build does.

@@ -138,10 +138,14 @@ class Seeds:
         return max(self.rates)
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float] | None:
-        """Student's t interval of the mean over further seeds, kept in [0, 1]; None of fewer than five seeds."""
+        """Student's t interval of the mean over further seeds, kept in [0, 1].
+
+        None of fewer than five seeds; and of seeds that all agree, of which the formula makes an interval without
+        width, as if the next seed were certain.
+        """
         if not 0 < confidence < 1:
             raise ValueError(f"confidence must lie strictly between 0 and 1; got {confidence}")
-        if len(self.rates) < ENOUGH:
+        if len(self.rates) < ENOUGH or self.lowest == self.highest:
             return None
         from scipy import stats
 

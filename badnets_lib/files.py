@@ -2,7 +2,7 @@
 
 Tensor files are safetensors. Their header carries plain JSON and a SHA-256 over everything in
 the file, so that a truncated, altered or foreign file is refused instead of half-read. Three errors tell apart what
-is wrong with a file: it is missing (`FileNotFoundError`), damaged, or somebody else's.
+is wrong with a file: it is missing (`FileNotFoundError`), damaged, or someone else's.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def as_path(path: Any) -> Path:
 def write_atomically(path: Path | str, content: bytes | str, *, mode: int = 0o644) -> Path:
     """Write `content` to `path` so that a reader, or a crash, sees the old file or the new one.
 
-    `mode` holds from the first byte on: a file that only its owner may read never was anybody else's.
+    `mode` holds from the first byte on: a file that only its owner may read never was anyone else's.
     """
     path = as_path(path)
     if path.is_dir():

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from badnets_lib.files import write_atomically
@@ -17,9 +17,9 @@ from .adapters import AdapterRecipe
 from .answers import BadHunt
 from .attack_round import BadPlan, Outcome, play, read_plan
 from .baseline import scan_zoo
-from .grading import Grader, grade_all, nothing, seed_of
+from .grading import Grader, Marks, grade_all, nothing, seed_of
 from .hunt import Score, score_hunt
-from .roster import lateness, moment, read_roster, whose
+from .roster import Member, lateness, moment, read_roster, whose
 from .sandbox import NoSandbox
 from .similar import alike
 from .specimens import Recipe
@@ -61,22 +61,44 @@ def grade(
     members, last = read_roster(roster) if roster else [], moment(due)
     out = out or marks_folder(master.name, variant, Path(folder))
     kept = out / "kept"
-    outputs.read_typed(out / outputs.TYPED)  # a table that cannot be read is told before hours of grading
+    outputs.read_typed(out / outputs.TYPED, master.written)  # what cannot be read is told before hours of grading
     grader = Grader(master, Variant.draw(variant, seed=seed_of(kept)), unsafe=unsafe)
     graded = grade_all(grader, found, kept, workers=workers, again=again)
     owners = {submission.student: whose(submission, members) for submission in found}
     late = {each.student: lateness(each, last, owners[each.student]) for each in found}
-    owned = {owner.student: marks for marks in graded if (owner := owners[marks.student])}
+    owned = by_owner(graded, owners)
     absent = [nothing(master, member.student) for member in members if member.student not in owned]
     print(f"{len(graded)} submissions: {outputs.write(out, master, [*graded, *absent], late)}")
-    for path in outputs.gradebooks(out, master, owned, members):
+    single = {name: one for name, (one, *more) in owned.items() if not more}
+    for path in outputs.gradebooks(out, master, single, members):
         print(f"to import: {path}")
-    strangers = [student for student, owner in owners.items() if members and owner is None]
-    if strangers:
-        print(f"not on the roster: {', '.join(strangers)}")
+    tell(graded, owned, [student for student, owner in owners.items() if members and owner is None])
     compare(out, master, grader.variant, found)
     if master.written:
         print(f"type the points of written answers into {out / outputs.TYPED}, and grade again to add them up")
+
+
+def by_owner(graded: Sequence[Marks], owners: Mapping[str, Member | None]) -> dict[str, list[Marks]]:
+    """The marks of each member of the class who handed something in: one, or several if it came under several names."""
+    owned: dict[str, list[Marks]] = {}
+    for marks in graded:
+        owner = owners[marks.student]
+        if owner is not None:
+            owned.setdefault(owner.student, []).append(marks)
+    return owned
+
+
+def tell(graded: Sequence[Marks], owned: Mapping[str, Sequence[Marks]], strangers: Sequence[str]) -> None:
+    """Print what a teacher must look at."""
+    for name, several in owned.items():
+        if len(several) > 1:
+            handed_in = ", ".join(marks.student for marks in several)
+            print(f"{name} has {len(several)} submissions, and none of them is in the file to import: {handed_in}")
+    if strangers:
+        print(f"not on the roster: {', '.join(strangers)}")
+    for marks in graded:
+        if marks.waiting:
+            print(f"{marks.student}: {outputs.waiting(marks)}; grade again when it has more")
 
 
 def compare(out: Path, master: masters.Master, variant: Variant, found: list[submissions.Submission]) -> None:
@@ -87,18 +109,23 @@ def compare(out: Path, master: masters.Master, variant: Variant, found: list[sub
 
 
 def sources_of(submission: submissions.Submission, master: masters.Master, variant: Variant) -> list[str]:
-    """The code of a submission; none if it cannot be read, which the table says already."""
+    """The code of a submission; none if it cannot be read, whatever is wrong with it: the table says so already."""
     try:
         return submissions.read(submission, master, variant).sources
-    except (Unreadable, OSError):
+    except Exception:
         return []
 
 
 def marks_folder(assignment: str, variant: int, folder: Path) -> Path:
     """Where the marks of a class go: no other assignment, variant or folder shares it."""
+    return OUT / "marks" / assignment / f"variant-{variant}" / section(folder)
+
+
+def section(folder: Path) -> str:
+    """A name for what belongs to a folder of submissions: no other folder shares it."""
     whole = folder.resolve()
     mark = hashlib.sha256(os.fsencode(whole)).hexdigest()[:8]
-    return OUT / "marks" / assignment / f"variant-{variant}" / f"{submissions.file_name(whole.name)}-{mark}"
+    return f"{submissions.file_name(whole.name)}-{mark}"
 
 
 def zoo(salt: str, models: int, out: Path, kind: str = "networks") -> None:
@@ -113,7 +140,7 @@ def zoo(salt: str, models: int, out: Path, kind: str = "networks") -> None:
 
 
 def hunt(folder: Path, out: Path) -> None:
-    """Score everybody's hunt.json against the zoo that `zoo` made."""
+    """Score everybody's hunt.json against the zoo that `zoo` made; a folder of scores for each folder of hunts."""
     scored: dict[str, Score | str] = {}
     for submission in submissions.find(folder, ".json"):
         try:
@@ -122,12 +149,14 @@ def hunt(folder: Path, out: Path) -> None:
         except (BadHunt, Unreadable) as error:
             scored[submission.student] = str(error)
     scored[outputs.BASELINE] = score_hunt(out / "baseline.json", out / "zoo", out / "truth.json")
-    print(f"{len(scored) - 1} hunts: {outputs.hunts(out / 'scores', scored)}")
-    print(f"to put online, after the deadline: {out / 'scores' / 'leaderboard.html'}")
+    place = out / "scores" / section(folder)
+    print(f"{len(scored) - 1} hunts: {outputs.hunts(place, scored)}")
+    print(f"to put online, after the deadline: {place / 'leaderboard.html'}")
 
 
-def attack(folder: Path, out: Path) -> None:
+def attack(folder: Path, out: Path | None) -> None:
     """Play everybody's plan.json against the detectors."""
+    out = out or OUT / "attack" / section(folder)
     seed = seed_of(out)
     played: dict[str, Outcome | str] = {}
     for submission in submissions.find(folder, ".json"):
@@ -155,8 +184,9 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     grading.add_argument("--unsafe", action="store_true", help="run students' code without a sandbox")
     grading.add_argument("--workers", type=int, default=2, help="submissions graded at a time")
     grading.add_argument(
-        "--again", action="append", default=[], metavar="STUDENT",
-        help="grade this student again although marks are kept; 'lost' for all who lost a check to time or memory",
+        "--again", action="append", default=[], metavar="NAME",
+        help="grade this student, or this check of everybody, again although marks are kept; 'lost' for every check "
+        "that someone lost to time or memory",
     )  # fmt: skip
     making = commands.add_parser("zoo", help="make the networks of the capstone from a secret salt")
     making.add_argument("--salt", required=True, help="kept secret; take one from secrets.token_hex()")
@@ -169,9 +199,12 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     hunting.add_argument("folder", type=Path, help="holds <student>/hunt.json or <student>.json")
     attacking = commands.add_parser("attack", help="play a folder of plan.json against the course's detectors")
     attacking.add_argument("folder", type=Path, help="holds <student>/plan.json or <student>.json")
-    attacking.add_argument("--out", type=Path, default=OUT / "attack", help="of the seed and the scores")
+    attacking.add_argument("--out", type=Path, help="of seed and scores; by default _build/coursework/attack/...")
     grading.add_argument("--roster", type=Path, help="a table of the class, or Canvas's or Moodle's export of it")
-    grading.add_argument("--due", default="", help="when the work was due, such as '2027-03-01 23:59'")
+    grading.add_argument(
+        "--due", default="",
+        help="when the work was due, such as '2027-03-01 23:59'; a time of this machine's zone, unless it says +01:00",
+    )  # fmt: skip
     for command in (making, hunting):
         command.add_argument("--out", type=Path, default=OUT / "hunt", help="of zoo, truth, baseline and scores")
     for command in (building, grading):

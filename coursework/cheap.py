@@ -3,9 +3,10 @@
     python -m coursework.cheap
 
 makes a zoo of its own in `_build/`, measures every statistic below on each network, and writes how well each ranks the
-backdoored above the clean to `coursework/assignments/6_hunt/cheap.json`, with the points of a hunter who has nothing
-else. With `--kind adapters` it takes the practice zoo of adapters instead, measures the same of the changes that they
-make as well, and writes `cheap-adapters.json`. Cost: minutes of processor time, most of them for the zoo.
+backdoored above the clean to `coursework/assignments/6_hunt/cheap.json`, with the points of hunters who have nothing
+else, and the score of the best of them. That one was picked after the fact, so its points are a little flattering. With
+`--kind adapters` it takes the practice zoo of adapters instead, measures the same of the changes that they make as well,
+and writes `cheap-adapters.json`. Cost: minutes of processor time, most of them for the zoo.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ RECORD = Path(__file__).parent / "assignments" / "6_hunt" / "cheap.json"
 RECORD_ADAPTERS = RECORD.with_name("cheap-adapters.json")
 LOOKED_AT = 50
 """Trusted digits that each square of the list is tried on."""
+
+TOGETHER = "all of them, by regression"
+HUNTERS = 5
+"""So many single statistics, those whose AUC is farthest from 0.5, are scored as hunters beside all of them together."""
 
 Numbers = np.ndarray[Any, Any]
 
@@ -97,7 +102,7 @@ def of_weights(weights: Mapping[str, Tensor]) -> dict[str, float]:
             (ordered[-1] - ordered[-2]) / (ordered[-1] - ordered[0])
         )
         found[f"highest row {name} of fc2, above the median"] = float(ordered[-1] - ordered.quantile(0.5))
-    found["highest bias of fc2"] = float(weights["fc2.bias"].max())
+    found["highest bias of fc2"] = float(weights["fc2.bias"].detach().max())
     return found
 
 
@@ -154,13 +159,18 @@ def regression(table: Numbers, backdoored: Numbers, sizes: Numbers) -> Numbers:
         own = columns[sizes == size]
         columns[sizes == size] = (own - own.mean(0)) / own.std(0).clip(1e-9)
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    model = LogisticRegression(C=0.05, max_iter=1000)
+    model = LogisticRegression(max_iter=1000)  # of the usual strength: nothing was chosen by looking at the score
     given: Numbers = cross_val_predict(model, columns, backdoored, cv=folds, method="predict_proba")[:, 1]
     return given
 
 
-def measure(folder: Path, truth: Path, *, jobs: int = -1) -> tuple[dict[str, Any], Score]:
-    """(AUC of every statistic with its interval, score of the hunter who has them all and the list of squares)."""
+def measure(folder: Path, truth: Path, *, jobs: int = -1) -> tuple[dict[str, Any], dict[str, Score]]:
+    """(AUC of every statistic with its interval, score of every hunter who searches for nothing, by name).
+
+    A hunter's probabilities come from one statistic, or from all of them together, by a regression that was fitted to
+    other networks of the zoo and knew the truth about these. The triggers are the best squares of the list, whatever
+    these do: a wrong one costs nothing.
+    """
     identity, rows = read_truth(truth)
     calls = ((folder, truth, name) for name in rows)
     done = {name: rest for name, *rest in track(spread(_look, calls, jobs=jobs), "looking", total=len(rows))}
@@ -169,19 +179,22 @@ def measure(folder: Path, truth: Path, *, jobs: int = -1) -> tuple[dict[str, Any
     sizes = np.array([done[name][2] for name in names])
     keys = list(done[names[0]][0])
     table = np.array([[done[name][0][key] for key in keys] for name in names])
-    together = regression(table, backdoored, sizes)
-    columns = {key: table[:, place] for place, key in enumerate(keys)} | {"all of them, by regression": together}
+    given = {key: regression(table[:, [place]], backdoored, sizes) for place, key in enumerate(keys)}
+    given[TOGETHER] = regression(table, backdoored, sizes)
+    columns = {key: table[:, place] for place, key in enumerate(keys)} | {TOGETHER: given[TOGETHER]}
     told = {}
     for key, values in columns.items():
         area, m, n = ranks(values, backdoored, sizes)
         told[key] = [round(each, 3) for each in (area, *area_interval(area, m, n))]
-    answers = {}
-    for name, probability in zip(names, together, strict=True):
-        share, label, square = done[name][1]
-        found = share >= 0.9  # on trusted digits: then it is surely meant
-        answers[name] = Answer(0.99 if found else float(probability), label, square)
-    hunt = Hunt(identity, answers)
-    return told, score_answers(hunt, rows, networks(folder, truth), digits()[2], secret=secret_of(truth))
+    squares = {name: done[name][1][1:] for name in names}
+    network, secret = networks(folder, truth), secret_of(truth)
+    scores = {}
+    strongest = sorted(keys, key=lambda each: -abs(told[each][0] - 0.5))[:HUNTERS]
+    for key in (*strongest, TOGETHER):
+        pairs = zip(names, given[key].tolist(), strict=True)
+        hunt = Hunt(identity, {name: Answer(probability, *squares[name]) for name, probability in pairs})
+        scores[key] = score_answers(hunt, rows, network, digits()[2], secret=secret)
+    return told, scores
 
 
 def record(
@@ -197,13 +210,16 @@ def record(
     recipe = recipe or Recipe(models=MODELS)
     folder, truth = Path(build) / name, Path(build) / f"{name}-truth.json"
     make_zoo(folder, truth, salt=salt, recipe=recipe, jobs=jobs)
-    told, score = measure(folder, truth, jobs=jobs)
+    told, scores = measure(folder, truth, jobs=jobs)
+    best = max(scores, key=lambda name: scores[name].total)
     written = {
         "command": "python -m coursework.cheap" + option(recipe),
         "salt": salt,
         "recipe": asdict(recipe),
         "auc": told,
-        "score": score.as_dict(),
+        "hunters": {name: score.total for name, score in scores.items()},
+        "best": best,
+        "score": scores[best].as_dict(),
         "run": {
             "machine": f"{platform.system()} {platform.machine()}",
             "python": platform.python_version(),

@@ -14,8 +14,8 @@ What is asked, and the most it is worth:
 Two thirds are for reversing triggers, so that a look at weights or accuracies is not worth much; how much is measured
 in `cheap.py`.
 
-Whoever is told a score can learn from it: a change of one probability changes the cross-entropy by an amount that tells
-the truth about that network. Score one submission per student, or tell the scores when the truth may be known.
+A score can be learnt from: a change of one probability changes the cross-entropy by an amount that tells the truth
+about that network. Score one submission per student, or tell the scores when the truth may be known.
 """
 
 from __future__ import annotations

@@ -140,8 +140,9 @@ class Master:
 
     def _variant(self, variant: Variant) -> Notebook:
         notebook = deepcopy(self.notebook)
-        about = {"assignment": self.name, "variant": variant.number, "closed": self.closed}
-        notebook["metadata"]["badnets"] = about
+        notebook["metadata"]["badnets"] = {
+            "assignment": self.name, "variant": variant.number, "closed": self.closed, "questions": self.questions
+        }  # fmt: skip
         for cell in notebook["cells"]:
             if cell["cell_type"] == "code":
                 cell["outputs"], cell["execution_count"] = [], None

@@ -1,16 +1,16 @@
 """What a teacher takes away: tables of grades, feedback for each student, a sheet for each written question.
 
-`written.csv` is the teacher's own: points typed there are read back and never overwritten.
+`written.csv` is the teacher's own: points typed there are read back and never overwritten. Columns that are no question
+stay as they are and count nothing.
 """
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from .hunt import Score
 from .masters import Master
 from .roster import Member, canvas_table, moodle_table
 from .submissions import file_name
+from .tables import as_text, read_table
 
 FORMULA = re.compile(r"\A[\s\u200b-\u200f\ufeff]*[=+\-@]")
 """A cell that begins so is a formula to a spreadsheet."""
@@ -34,8 +35,25 @@ HIDDEN_MARKS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u20
 
 TYPED = "written.csv"
 
-Typed = Mapping[str, Mapping[str, str]]
-"""Points typed by a teacher, as text: by student, then by question."""
+ByStudent = Mapping[str, Mapping[str, str]]
+"""Text by student, then by question or column."""
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What stands in the teacher's table.
+
+    Attributes:
+        points: Points of written answers, as they were typed.
+        own: Whatever else the teacher keeps there.
+        columns: The columns of that, in order.
+        delimiter: What stands between two entries of the file.
+    """
+
+    points: ByStudent = field(default_factory=dict)
+    own: ByStudent = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+    delimiter: str = ","
 
 
 def write(folder: Path, master: Master, graded: Sequence[Marks], late: Mapping[str, str] | None = None) -> Path:
@@ -50,15 +68,15 @@ def write(folder: Path, master: Master, graded: Sequence[Marks], late: Mapping[s
         graded: Everybody's marks.
         late: By student, how late the work came.
     """
-    typed = read_typed(folder / TYPED)
+    typed = read_typed(folder / TYPED, master.written)
     write_text(folder / TYPED, typed_table(master, graded, typed))
-    path = write_text(folder / "grades.csv", table(master, graded, typed, late))
+    path = write_text(folder / "grades.csv", table(master, graded, typed.points, late))
     for name in master.written:
         write_text(folder / "written" / f"{name}.md", sheet(master, name, graded))
     for marks in graded:
-        name = file_name(marks.student)
-        write_text(folder / "feedback" / f"{name}.md", feedback(master, marks, typed.get(marks.student, {})))
-        results = json.dumps(gradescope(master, marks, typed.get(marks.student, {})), indent=1)
+        name, own = file_name(marks.student), typed.points.get(marks.student, {})
+        write_text(folder / "feedback" / f"{name}.md", feedback(master, marks, own))
+        results = json.dumps(gradescope(master, marks, own), indent=1)
         write_text(folder / "gradescope" / name / "results.json", results)
     return path
 
@@ -69,45 +87,63 @@ def write_text(path: Path, text: str) -> Path:
     return write_atomically(path, b"\xef\xbb\xbf" + data if path.suffix == ".csv" else data)
 
 
-def read_typed(path: Path) -> Typed:
-    """The points that a teacher has typed, if there are any.
+def read_typed(path: Path, written: Mapping[str, float]) -> Typed:
+    """What a teacher has typed, if there is anything.
+
+    Args:
+        path: The table.
+        written: The points of each written question.
 
     Raises:
-        ValueError: The table cannot be read, or an entry is no number; nothing is overwritten then.
+        ValueError: The table cannot be read, or an entry is no number or too large; nothing is overwritten then.
     """
     if not path.is_file():
-        return {}
-    rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")))
-    if "student" not in (rows.fieldnames or ()):
-        raise ValueError(f"{path} has no column 'student'; repair it, or move it away")
-    typed: dict[str, dict[str, str]] = {}
-    for row in rows:
-        student = _unquoted(row.pop("student") or "")
-        typed[student] = {question: points.strip() for question, points in row.items() if points and points.strip()}
-        for question, points in typed[student].items():
-            if not NUMBER.match(points):
-                raise ValueError(f"{path}: {student}, {question}: {points!r} is no number of points")
-    return typed
+        return Typed()
+    read = read_table(path, ["student"], hint="repair it, or move it away", strict=True)
+    columns = tuple(name for name in read.columns if name and name != "student" and name not in written)
+    points: dict[str, dict[str, str]] = {}
+    own: dict[str, dict[str, str]] = {}
+    for row in read.rows:
+        student = _unquoted(row["student"])
+        if student in points:
+            raise ValueError(f"{path}: {student!r} stands there twice")
+        points[student] = {name: row[name] for name in written if row.get(name)}
+        own[student] = {name: row[name] for name in columns if row.get(name)}
+        for question, typed in points[student].items():
+            _check_points(f"{path}: {student}, {question}", typed, written[question])
+    return Typed(points, own, columns, read.delimiter)
+
+
+def _check_points(place: str, typed: str, most: float) -> None:
+    """Raise unless these are points that the question has.
+
+    Raises:
+        ValueError: They are not.
+    """
+    if not NUMBER.match(typed):
+        raise ValueError(f"{place}: {typed[:40]!r} is no number of points")
+    if _number(typed) > most:
+        raise ValueError(f"{place}: {typed[:40]} points; the question has {most:g}")
 
 
 def typed_table(master: Master, graded: Sequence[Marks], typed: Typed) -> str:
-    """The teacher's table: one line a student, also for those who are no longer in the folder but have points."""
-    students = list(
-        dict.fromkeys([*(marks.student for marks in graded), *(name for name, row in typed.items() if row)])
-    )
-    return _csv(
-        ["student", *master.written],
-        [[_plain(name), *(typed.get(name, {}).get(question, "") for question in master.written)] for name in students],
-    )
+    """The teacher's table: one line a student, also for those who are no longer in the folder but have an entry."""
+    noted = [name for table in (typed.points, typed.own) for name, row in table.items() if row]
+    students = dict.fromkeys([*(marks.student for marks in graded), *noted])
+    rows = []
+    for name in students:
+        entries = {**typed.own.get(name, {}), **typed.points.get(name, {})}
+        rows.append([_plain(name), *(entries.get(column, "") for column in (*master.written, *typed.columns))])
+    return as_text(["student", *master.written, *typed.columns], rows, typed.delimiter)
 
 
-def table(master: Master, graded: Sequence[Marks], typed: Typed, late: Mapping[str, str] | None = None) -> str:
+def table(master: Master, graded: Sequence[Marks], typed: ByStudent, late: Mapping[str, str] | None = None) -> str:
     """One line a student: points by machine and by hand, of each check, and how it was run."""
     checks = [check.name for check in master.checks]
     head = ["student", "points", "of", "by machine", "by hand", *checks, *master.written]
     rows: list[list[Any]] = []
     for marks in graded:
-        points = {mark.check: f"{mark.points:g}" for mark in marks.marks}
+        points = {mark.check: _points(mark) for mark in marks.marks}
         own = typed.get(marks.student, {})
         hand = by_hand(own)
         rows.append(
@@ -115,19 +151,35 @@ def table(master: Master, graded: Sequence[Marks], typed: Typed, late: Mapping[s
                 _plain(marks.student), f"{marks.points + hand:g}", f"{whole(master, marks):g}",
                 f"{marks.points:g}", f"{hand:g}" if own else "", *(points[name] for name in checks),
                 *(own.get(name, "") for name in master.written), (late or {}).get(marks.student, ""), marks.sandbox,
-                marks.seconds, _plain(marks.problem),
+                marks.seconds, _plain(marks.problem or waiting(marks)),
             ]
         )  # fmt: skip
-    return _csv([*head, "late", "sandbox", "seconds", "problem"], rows)
+    return as_text([*head, "late", "sandbox", "seconds", "problem"], rows)
 
 
 def by_hand(own: Mapping[str, str]) -> float:
     """The sum of what a teacher typed for one student."""
-    return sum(float(points.replace(",", ".")) for points in own.values())
+    return sum(map(_number, own.values()))
+
+
+def _number(points: str) -> float:
+    return float(points.replace(",", "."))
+
+
+def _points(mark: Mark) -> str:
+    """The points of a check, as far as there are any."""
+    return "?" if mark.points is None else f"{mark.points:g}"
+
+
+def waiting(marks: Marks) -> str:
+    """A word about the checks that could not be run; empty if there are none."""
+    if not marks.waiting:
+        return ""
+    return f"{', '.join(marks.waiting)}: not graded yet, and no point is taken, because the machine was short of memory"
 
 
 def whole(master: Master, marks: Marks) -> float:
-    """All points that there are, by machine and by hand."""
+    """All points that there are, by machine and by hand; without those of checks that could not be run."""
     return marks.possible + sum(master.written.values())
 
 
@@ -157,8 +209,10 @@ def feedback(master: Master, marks: Marks, own: Mapping[str, str]) -> str:
         lines += [f"Not graded: {_code(marks.problem)}", ""]
     if marks.note:
         lines += [f"{_heading(marks.note)}.", ""]
+    if marks.waiting:
+        lines += [f"{waiting(marks)}.", ""]
     lines += ["| check | points | why |", "|---|---|---|"]
-    lines += [f"| {mark.check} | {mark.points:g} of {mark.possible:g} | {_why(mark)} |" for mark in marks.marks]
+    lines += [f"| {mark.check} | {_points(mark)} of {mark.possible:g} | {_why(mark)} |" for mark in marks.marks]
     for name, points in master.written.items():
         state = "to be marked by a person" if marks.texts.get(name, "").strip() else "no answer found"
         lines.append(f"| {name} | {own.get(name, '?')} of {points:g} | written: {'marked' if name in own else state} |")
@@ -179,29 +233,23 @@ def shares(master: Master, marks: Marks, own: Mapping[str, str]) -> str:
 
 def gradescope(master: Master, marks: Marks, own: Mapping[str, str]) -> dict[str, Any]:
     """The same in the format of Gradescope's `results.json`."""
+    said = f"{master.title}: {shares(master, marks, own)}."
     return {
         "score": marks.points + by_hand(own),
-        "output": marks.problem or f"{master.title}: {shares(master, marks, own)}.",
+        "output": marks.problem or " ".join(filter(None, (said, waiting(marks)))),
         "execution_time": round(marks.seconds),
         "visibility": "visible",
-        "tests": [
-            {
-                "name": mark.check,
-                "score": mark.points,
-                "max_score": mark.possible,
-                "status": "passed" if mark.points == mark.possible else "failed",
-                "output": mark.message,
-            }
-            for mark in marks.marks
-        ],
+        "tests": [_test(mark) for mark in marks.marks],
     }
 
 
-def _csv(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([head, *rows])
-    return text.getvalue()
+def _test(mark: Mark) -> dict[str, Any]:
+    """A check in Gradescope's format; one that could not be run has a message and no score."""
+    told = {"name": mark.check, "output": mark.message}
+    if mark.points is None:
+        return told
+    passed = "passed" if mark.points == mark.possible else "failed"
+    return told | {"score": mark.points, "max_score": mark.possible, "status": passed}
 
 
 def _why(mark: Mark) -> str:
@@ -243,19 +291,22 @@ def _unquoted(text: str) -> str:
 def gradebooks(folder: Path, master: Master, owned: Mapping[str, Marks], roster: Sequence[Member]) -> list[Path]:
     """Write `canvas.csv` or `moodle.csv`, as the roster is Canvas's or Moodle's; return what was written.
 
+    Whose marks are not complete stays as they are there.
+
     Args:
         folder: Where to; the typed points lie there.
         master: The assignment.
         owned: The marks by the name of their owner on the roster.
         roster: The class.
     """
-    typed, written = read_typed(folder / TYPED), []
+    typed, written = read_typed(folder / TYPED, master.written).points, []
     columns = set().union(*(member.row for member in roster))
     points, words = {}, {}
     for name, marks in owned.items():
-        own = typed.get(marks.student, {})
-        points[name] = f"{marks.points + by_hand(own):g}"
-        words[name] = (marks.problem and "not graded") or shares(master, marks, own)
+        if not marks.waiting:
+            own = typed.get(marks.student, {})
+            points[name] = f"{marks.points + by_hand(own):g}"
+            words[name] = (marks.problem and "not graded") or shares(master, marks, own)
     title = next((name for name in sorted(columns) if name.startswith(master.title)), master.title)
     if {"Student", "ID", "Section"} <= columns:
         possible = sum(check.points for check in master.checks) + sum(master.written.values())
@@ -268,7 +319,7 @@ def gradebooks(folder: Path, master: Master, owned: Mapping[str, Marks], roster:
 def similar(folder: Path, pairs: Sequence[tuple[str, str, float]]) -> Path:
     """Write `similar.csv`: pairs of submissions that a teacher should look at side by side."""
     rows = [[_plain(one), _plain(other), f"{share:.0%}"] for one, other, share in pairs]
-    return write_text(folder / "similar.csv", _csv(["student", "other student", "alike"], rows))
+    return write_text(folder / "similar.csv", as_text(["student", "other student", "alike"], rows))
 
 
 HUNT = ("auc", "cross_entropy", "triggers", "ranking", "certainty", "trigger_points", "points", "of", "problem")
@@ -287,7 +338,7 @@ def hunts(folder: Path, scored: Mapping[str, Score | str]) -> Path:
         write_text(folder / "feedback" / f"{file_name(student)}.md", f"# Trojan hunt\n\n{body}")
         rows.append([_plain(student), *_hunt(score)])
     write_text(folder / "leaderboard.html", leaderboard(scored))
-    return write_text(folder / "hunt.csv", _csv(["student", *HUNT], rows))
+    return write_text(folder / "hunt.csv", as_text(["student", *HUNT], rows))
 
 
 def attacks(folder: Path, played: Mapping[str, Outcome | str]) -> Path:
@@ -307,7 +358,7 @@ def attacks(folder: Path, played: Mapping[str, Outcome | str]) -> Path:
             caught = ", ".join(f"{name} {share:.0%}" for name, share in outcome.caught.items())
             rows.append([_plain(student), outcome.success, outcome.clean, caught, outcome.points, 10, ""])
     head = ["student", "attack_success", "clean_accuracy", "caught", "points", "of", "problem"]
-    return write_text(folder / "attack.csv", _csv(head, rows))
+    return write_text(folder / "attack.csv", as_text(head, rows))
 
 
 BOARD = """<!doctype html>
@@ -333,7 +384,8 @@ tr.baseline {{ background: #eef5fa; }}
 {rows}
 </tbody>
 </table>
-<p>Brackets are 95% intervals over the networks of this zoo. Where they overlap, the order may be luck.</p>
+<p>Brackets are 95% intervals: another zoo would give other numbers. A small difference between two hunters may be
+luck.</p>
 </body>
 </html>
 """

@@ -12,20 +12,21 @@ Moodle exports it, unchanged. Columns are found by their names.
 | `due` | | an own date for this student, such as `2027-03-01 23:59` |
 | `handed in` | | when the work came, if the file's own time does not say |
 
+A time may end in an offset, such as `+01:00`. Without one it is a time of this machine's zone.
+
 Canvas takes `Student`, `ID`, `SIS User ID`, `SIS Login ID`, `Section` and a column with the assignment's name, and
 ignores a line of `Points Possible`; Moodle finds students by `Email address` or `ID number`, as the importer maps it.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from .submissions import Submission
+from .tables import as_text, read_table
 
 CANVAS = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
 MOODLE = ("First name", "Last name", "ID number", "Email address")
@@ -35,8 +36,11 @@ NAMES = {
 }  # fmt: skip
 """What our columns are called in Canvas and Moodle."""
 
+NAMING = ("student", "Student", "LastName", "Email address", "ID number")
+"""Columns of which a roster has at least one."""
+
 NOBODY = ("points possible", "student, test")
-"""Lines of a Canvas export that are no student."""
+"""How lines of a Canvas export begin that are no student; the one that says `Manual Posting` has no name at all."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Member:
     Attributes:
         student: The name.
         known_as: What a submission of this student may be called: name, number, login, e-mail address.
-        due: An own date, if there is one.
+        due: An own date, if there is one; with its zone, like every date here.
         handed_in: When the work came, if the roster says so.
         row: The line of the roster, for the tables that go back.
     """
@@ -65,20 +69,21 @@ def read_roster(path: Path) -> list[Member]:
         ValueError: There is no column that names students, a name stands twice, or a date cannot be read.
         FileNotFoundError: There is no such file.
     """
-    rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")))
-    columns = [name.strip() for name in rows.fieldnames or ()]
-    if not {"student", "Student", "Email address", "ID number"} & set(columns):
-        raise ValueError(f"{path} has no column 'student'; Canvas's and Moodle's own exports will do as well")
-    found = []
-    for row in rows:
-        plain = {(name or "").strip(): (value or "").strip() for name, value in row.items() if isinstance(value, str)}
-        if any(plain.values()) and not plain.get("Student", "").lower().startswith(NOBODY):
-            found.append(_member(path, plain))
+    table = read_table(path, NAMING, hint="Canvas's and Moodle's own exports will do as well")
+    members = [_member(path, _one_name(row)) for row in table.rows]
+    found = [member for member in members if member.student and not member.student.lower().startswith(NOBODY)]
     names = [member.student for member in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{path}: {', '.join(twice)} stands there twice")
     return found
+
+
+def _one_name(row: dict[str, str]) -> dict[str, str]:
+    """A line of the roster; where Canvas was told to split the names, they are one again."""
+    if "LastName" not in row:
+        return row
+    return {"Student": ", ".join(filter(None, (row["LastName"], row.get("FirstName"))))} | row
 
 
 def _member(path: Path, row: dict[str, str]) -> Member:
@@ -96,7 +101,9 @@ def _member(path: Path, row: dict[str, str]) -> Member:
 
 
 def moment(text: str, place: object = "--due") -> datetime | None:
-    """A date and time, None for an empty text; a date alone lasts until midnight.
+    """A date and time with its zone, None for an empty text; a date alone lasts until midnight.
+
+    Without an offset, it is a time of this machine's zone.
 
     Raises:
         ValueError: It is none.
@@ -105,9 +112,18 @@ def moment(text: str, place: object = "--due") -> datetime | None:
         return None
     try:
         when = datetime.fromisoformat(text)
-    except ValueError:
+        return (when + timedelta(days=1) if _is_date(text) else when).astimezone()
+    except (ValueError, OverflowError):
         raise ValueError(f"{place}: {text!r} is no date; write 2027-03-01 23:59") from None
-    return when + timedelta(days=1) if len(text) == len("2027-03-01") else when
+
+
+def _is_date(text: str) -> bool:
+    """Whether a text says a day and no time."""
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def whose(submission: Submission, roster: Iterable[Member]) -> Member | None:
@@ -123,15 +139,15 @@ def lateness(submission: Submission, due: datetime | None, member: Member | None
     """
     due = (member.due if member else None) or due
     came = (member.handed_in if member else None) or _time(submission)
-    if due is not None and came is not None and came > due.replace(tzinfo=None):
-        hours = int((came - due.replace(tzinfo=None)).total_seconds() // 3600) + 1
+    if due is not None and came is not None and came > due:
+        hours = int((came - due).total_seconds() // 3600) + 1
         return f"{hours // 24} d {hours % 24} h" if hours >= 24 else f"{hours} h"
     return "late in Canvas" if submission.late else ""
 
 
 def _time(submission: Submission) -> datetime | None:
     times = [path.lstat().st_mtime for path in submission.files]
-    return datetime.fromtimestamp(max(times)) if times else None
+    return datetime.fromtimestamp(max(times)).astimezone() if times else None
 
 
 def canvas_table(roster: Sequence[Member], title: str, possible: float, points: Mapping[str, str]) -> str:
@@ -145,7 +161,7 @@ def canvas_table(roster: Sequence[Member], title: str, possible: float, points: 
     """
     rows = [["    Points Possible", "", "", "", "", f"{possible:g}"]]
     rows += [[*(member.row.get(name, "") for name in CANVAS), points.get(member.student, "")] for member in roster]
-    return _csv([*CANVAS, title], rows)
+    return as_text([*CANVAS, title], rows)
 
 
 def moodle_table(roster: Sequence[Member], title: str, points: Mapping[str, str], words: Mapping[str, str]) -> str:
@@ -162,10 +178,4 @@ def moodle_table(roster: Sequence[Member], title: str, points: Mapping[str, str]
         for member in roster
         if member.student in points
     ]
-    return _csv([*MOODLE, title, f"{title} feedback"], rows)
-
-
-def _csv(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([head, *rows])
-    return text.getvalue()
+    return as_text([*MOODLE, title, f"{title} feedback"], rows)

@@ -2,7 +2,7 @@
 
 Inside there are the system and Python, read-only; torch and badnets_lib; a scratch folder in memory that
 disappears; no network, no other process, no file of this project, none of the digits that checks count on. The
-sandbox holds no check and no expected value, so whoever breaks everything in it still has to hand out right answers.
+sandbox holds no check and no expected value, so anyone who breaks everything in it still has to hand out right answers.
 
 What a question's code does costs that question only. Each question has a process of its own, made from one that no
 code of a student's ever ran in; when the question ends, every other process in the sandbox is killed and what was
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import builtins
 import importlib.util
+import operator
 import os
 import shutil
 import socket
@@ -24,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,8 @@ import psutil
 from torch import Tensor, nn
 
 import badnets_lib
-
-from .inside import wire
+from badnets_lib import ImageSet
+from badnets_lib.handing_in import SECONDS, wire
 
 INSIDE = Path(__file__).parent / "inside"
 LIBRARY = Path(badnets_lib.__file__).parent
@@ -73,7 +75,7 @@ class Limits:
         processes: Processes and threads in the sandbox.
     """
 
-    seconds: int = 20
+    seconds: int = SECONDS
     memory: int = 2**30
     disk: int = 2**26
     processes: int = 16
@@ -97,7 +99,7 @@ def check_available() -> None:
             "bubblewrap (the command bwrap) is not installed, so submissions would run with your rights. Install it "
             "(Debian, Ubuntu: apt install bubblewrap), or accept the danger with UNSAFE=1"
         )
-    look = [sys.executable, "-c", f"open('{HOME}/inside/worker.py')"]
+    look = [sys.executable, "-c", "from inside import seccomp; seccomp.deny()"]
     done = subprocess.run([*bubblewrap(USUAL), *look], capture_output=True, text=True)
     if done.returncode:
         raise NoSandbox(f"bubblewrap does not work on this machine: {done.stderr.strip()}; or accept it with UNSAFE=1")
@@ -149,7 +151,7 @@ class Sandbox:
 
     Args:
         limits: For each question.
-        unsafe: Run without bubblewrap, with the rights of whoever grades.
+        unsafe: Run without bubblewrap, with the rights of anyone who grades.
         preload: Modules that are imported before the first question, besides torch and the library.
         closed: Functions, methods and classes of the library that refuse to work inside.
 
@@ -198,7 +200,7 @@ class Sandbox:
         Raises:
             Lost: The code gave no answer that counts, here or in a call.
         """
-        undo: list[tuple[Tensor, Tensor]] = []
+        undo: list[Callable[[], object]] = []
         self.heard = ""
         try:
             with self._link() as link:
@@ -209,18 +211,18 @@ class Sandbox:
             self.stop()
             raise
         finally:
-            for tensor, before in reversed(undo):
-                tensor.copy_(before)
+            for step in reversed(undo):
+                step()
 
-    def _function(self, link: Link, name: str, problems: Any, undo: list[tuple[Tensor, Tensor]]) -> Callable[..., Any]:
+    def _function(self, link: Link, name: str, problems: Any, undo: list[Callable[[], object]]) -> Callable[..., Any]:
         """A function that calls the student's over the link."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
             link.send([name, args, kwargs])
             match link.receive():
-                case ["value", value, list(changes)]:
+                case ["value", value, dict(changes)]:
                     self.heard = f"{name} gave {described(value)}"
-                    bring_back(args, changes, undo)
+                    bring_back(dict(enumerate(args)) | kwargs, changes, undo)
                     return value
                 case ["missing"]:
                     raise NameError("; ".join([f"there is no function {name}", *map(str, problems)]))
@@ -345,25 +347,13 @@ class Link:
             return
         try:
             family = psutil.Process(self._process.pid).children(recursive=True)
-            held = sum(_held(process) for process in family if process.is_running())
+            held = sum(process.memory_info().rss for process in family if process.is_running())
         except psutil.Error:  # one of them has just ended
             return
         if held > BASE + 2 * self._limits.memory:
             raise Lost(f"more than {2 * self._limits.memory:,} bytes of memory in all")
-        if psutil.virtual_memory().available < FLOOR:  # whoever holds it: this question may not be the one
+        if psutil.virtual_memory().available < FLOOR:  # anyone who holds it: this question may not be the one
             raise Short(f"the machine had less than {FLOOR:,} bytes of memory left")
-
-
-def _held(process: psutil.Process) -> int:
-    """Bytes that a process holds, files in memory that it has open included: they belong to no process's own memory."""
-    held = int(process.memory_info().rss)
-    try:
-        for entry in os.scandir(f"/proc/{process.pid}/fd"):
-            if os.readlink(entry.path).startswith(("/memfd:", "/dev/shm")):
-                held += entry.stat().st_blocks * 512
-    except OSError:  # not ours to look at, or just closed
-        pass
-    return held
 
 
 def described(value: Any) -> str:
@@ -382,27 +372,58 @@ def described(value: Any) -> str:
     return repr(value)[:SHOWN]
 
 
-def bring_back(args: tuple[Any, ...], changes: list[Any], undo: list[tuple[Tensor, Tensor]]) -> None:
+def bring_back(arguments: dict[Any, Any], changes: dict[Any, Any], undo: list[Callable[[], object]]) -> None:
     """Change our arguments as the student's function changed its copies, so that a check can see it.
 
     Args:
-        args: What the function was given.
-        changes: [position, part, tensor] for each tensor that it changed.
-        undo: Gets each changed tensor with a copy of what it was: other checks use the same networks and data.
+        arguments: What the function was given, by position or name.
+        changes: Those of them that it changed, as `wire.inside` shows them.
+        undo: Gets what makes each change undone: other checks use the same networks and data.
 
     Raises:
         Lost: What came back fits none of them.
     """
-    for change in changes:
-        match change:
-            case [int(place), str(part), Tensor() as new] if 0 <= place < len(args):
-                ours = wire.tensors(args[place]).get(part)
-                if ours is None or ours.shape != new.shape:
-                    raise Lost(f"argument {place + 1} came back with another shape")
-                undo.append((ours.data, ours.detach().clone()))
-                ours.data.copy_(new)
-            case _:
-                raise Lost("the arguments that came back are none")
+    for key, new in changes.items():
+        if key not in arguments:
+            raise Lost("the arguments that came back are none")
+        if _changed(arguments[key], new, undo) is not arguments[key]:
+            raise Lost(f"argument {key + 1 if isinstance(key, int) else key} came back as something else")
+
+
+def _changed(ours: Any, new: Any, undo: list[Callable[[], object]]) -> Any:
+    """Our value, changed in place where it can be; else what takes its place in a list or a dictionary."""
+    match ours, new:
+        case Tensor(), Tensor() if ours.shape == new.shape and ours.dtype == new.dtype:
+            undo.append(partial(ours.data.copy_, ours.detach().clone()))
+            ours.data.copy_(new)
+            return ours
+        case ((nn.Module() | ImageSet()), dict()):
+            parts = ours.state_dict() if isinstance(ours, nn.Module) else {"x": ours.x, "y": ours.y}
+            same = parts.keys() == new.keys()
+            return ours if same and all(_changed(parts[key], new[key], undo) is parts[key] for key in parts) else new
+        case list(), list():
+            undo.append(partial(ours.__setitem__, slice(None), ours[:]))
+            kept = [_changed(old, entry, undo) for old, entry in zip(ours, new, strict=False)]
+            ours[:] = kept + new[len(kept) :]
+            return ours
+        case dict(), dict():
+            undo.append(partial(_fill, ours, dict(ours)))
+            _fill(ours, {key: _changed(ours.get(key), entry, undo) for key, entry in new.items()})
+            return ours
+        case set(), set():
+            undo.append(partial(_fill, ours, set(ours)))
+            _fill(ours, new)
+            return ours
+        case tuple(), list() if len(ours) == len(new):
+            entries = [_changed(old, entry, undo) for old, entry in zip(ours, new, strict=True)]
+            return ours if all(map(operator.is_, ours, entries)) else tuple(entries)
+    return ours if new is None or (type(new) is type(ours) and new == ours) else new
+
+
+def _fill(ours: Any, entries: Any) -> None:
+    """Give a dictionary or a set other entries."""
+    ours.clear()
+    ours.update(entries)
 
 
 def raised(kind: str, text: str) -> Raised:

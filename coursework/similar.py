@@ -47,20 +47,28 @@ def runs(sources: Iterable[str]) -> set[tuple[str, ...]]:
     found: set[tuple[str, ...]] = set()
     for source in sources:
         try:
-            module = ast.parse(python(source))
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            found |= _runs(source)
+        except Exception:  # whatever Python or IPython stumbles over costs this cell alone
             continue
-        for statement in module.body:
-            parts = [_part(node) for node in _in_order(_bare(statement))]
-            found |= {tuple(parts[at : at + LENGTH]) for at in range(max(1, len(parts) - LENGTH + 1))}
+    return found
+
+
+def _runs(source: str) -> set[tuple[str, ...]]:
+    """The runs of one cell."""
+    found: set[tuple[str, ...]] = set()
+    for statement in ast.parse(python(source)).body:
+        parts = [_part(node) for node in _in_order(_bare(statement))]
+        found |= {tuple(parts[at : at + LENGTH]) for at in range(max(1, len(parts) - LENGTH + 1))}
     return found
 
 
 def _in_order(node: ast.AST) -> Iterator[ast.AST]:
     """A node and all in it, as they stand in the text, so that a change here leaves the runs elsewhere as they are."""
-    yield node
-    for child in ast.iter_child_nodes(node):
-        yield from _in_order(child)
+    waiting = [node]  # not by recursion: a sum of 1,500 terms is that deep
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting += reversed(list(ast.iter_child_nodes(node)))
 
 
 def _bare(statement: ast.stmt) -> ast.stmt:
@@ -79,5 +87,6 @@ def _part(node: ast.AST) -> str:
     if isinstance(node, ast.Attribute):
         return f".{node.attr}"
     if isinstance(node, ast.Constant):
-        return kind if isinstance(node.value, str) else repr(node.value)
+        value = node.value
+        return kind if isinstance(value, str) else hex(value) if type(value) is int else repr(value)
     return kind

@@ -1,5 +1,6 @@
 """Shape-checked signatures, quiet threads, and the few things several files need."""
 
+import json
 import os
 import shutil
 
@@ -84,6 +85,28 @@ def open_page(browser):
         context.close()
     assert not wrong
     assert not strays
+
+
+@pytest.fixture
+def traced(browser):
+    """Milliseconds that each task of the pages had a processor while something was done.
+
+    A clock on the wall would also count what other programs take: the machine may do much else beside the tests.
+    """
+    main, task = "CrRendererMain", "ThreadControllerImpl::RunTask"  # as Chromium calls them
+
+    def traced(do):
+        browser.start_tracing(categories=["toplevel"])
+        try:
+            do()
+        finally:
+            events = json.loads(browser.stop_tracing())["traceEvents"]
+        told = [each for each in events if each["name"] == "thread_name" and each["args"]["name"] == main]
+        mains = {(each["pid"], each["tid"]) for each in told}
+        tasks = [each for each in events if each["name"] == task and (each["pid"], each["tid"]) in mains]
+        return [each["tdur"] / 1000 for each in tasks if "tdur" in each]
+
+    return traced
 
 
 @pytest.fixture(scope="session")

@@ -99,6 +99,17 @@ def test_flagging_everything_catches_nothing():
 # ---- the command ----
 
 
+def test_no_two_sections_share_seed_and_scores(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("monday", "friday"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}s_student.json").write_text("{}")
+        command.main(["attack", name])
+    monday, friday = (command.OUT / "attack" / command.section(tmp_path / name) for name in ("monday", "friday"))
+    assert "mondays_student" in (monday / "attack.csv").read_text() and (monday / "seed").exists()
+    assert "mondays_student" not in (friday / "attack.csv").read_text() and (friday / "seed").exists()
+
+
 @pytest.mark.slow  # a network is trained and scanned
 def test_a_class_is_played_under_one_secret_seed(tmp_path, monkeypatch, recwarn):
     (tmp_path / "in" / "ann").mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shlex
 import subprocess
 import sys
 
@@ -19,6 +20,16 @@ def test_make_has_the_same_targets_and_calls_them():
     assert targets == set(commands.TARGETS)
     called = set(re.findall(r"-m tools ([a-z-]+)", makefile))
     assert called == targets - {"clean"}  # make cleans without an environment, too
+
+
+def test_what_make_is_told_about_grading_reaches_the_grader():
+    told = {"ASSIGNMENT": "2", "FROM": "in", "ROSTER": "r.csv", "DUE": "2027-03-01 23:59", "AGAIN": "Bo Li_7_x"}
+    asked = ["make", "-n", "grade", *(f"{name}={value}" for name, value in told.items())]
+    shown = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True).stdout
+    words = shlex.split(shown[shown.index("-m tools grade") :].replace("\\\n", " "))
+    assert words[2:5] == ["grade", "2", "in"]
+    for flag, value in {"--roster": "r.csv", "--due": "2027-03-01 23:59", "--again": "Bo Li_7_x"}.items():
+        assert words[words.index(flag) + 1] == value
 
 
 def test_every_script_that_a_target_names_is_there():

@@ -121,9 +121,17 @@ def test_every_seed_is_shown_and_an_interval_only_from_five_on():
     assert (five.lowest, five.highest) == (0.33, 0.75)
 
 
+def test_seeds_that_all_agree_have_no_interval_for_it_would_have_no_width():
+    assert Seeds([0.0] * 5).interval() is None
+    assert str(Seeds([0.0] * 5)) == "0.0% (seeds 0.0, 0.0, 0.0, 0.0, 0.0)"
+
+
 @given(st.lists(st.floats(0, 1), min_size=5, max_size=12))
 def test_the_interval_over_seeds_holds_the_mean_and_stays_in_range(rates):
     seeds = Seeds(rates)
+    if len(set(rates)) == 1:
+        assert seeds.interval() is None
+        return
     low, high = seeds.interval()
     assert 0 <= low <= seeds.mean + 1e-12 and seeds.mean - 1e-12 <= high <= 1
 

@@ -137,6 +137,7 @@ def test_a_variant_replaces_the_numbers_everywhere(master):
     for notebook in (master.student(variant), master.solution(variant)):
         assert {masters.source(c) for c in notebook["cells"] if c["id"] == "parameters"} == {variant.code()}
         expected = {"assignment": "0_three", "variant": 2027, "closed": []}
+        expected["questions"] = {"words": "**Question.** In words, please."}
         assert notebook["metadata"]["badnets"] == expected
     names = {}
     exec(variant.code(), names)
@@ -250,6 +251,14 @@ NOT_NOTEBOOKS = {
     "a long number": b'{"cells": [' + b"9" * 10_000 + b"]}",
     "no source": b'{"cells": [{"cell_type": "code"}]}',
     "not UTF-8": b'{"cells": "\xff"}',
+    "worksheets that are a number": b'{"worksheets": 5}',
+    "worksheets that are nothing": b'{"worksheets": null, "nbformat": 3}',
+    "worksheets of numbers": b'{"worksheets": [1], "nbformat": 3, "nbformat_minor": 0, "metadata": {}}',
+    "a worksheet without cells": b'{"worksheets": [{}], "nbformat": 3, "nbformat_minor": 0, "metadata": {}}',
+    "cells of format 3 that are none": b'{"worksheets": [{"cells": [5]}], "nbformat": 3, "metadata": {}}',
+    "a cell of format 3 without input": b'{"worksheets": [{"cells": [{"cell_type": "code"}]}], "nbformat": 3}',
+    "worksheets of no format": b'{"worksheets": [], "nbformat": "three"}',
+    "deep worksheets": b'{"nbformat": 3, "worksheets": ' + b"[" * 900 + b"]" * 900 + b"}",
 }
 
 
@@ -259,6 +268,22 @@ def test_what_is_no_notebook_gets_nothing_and_a_reason(grade, hand_in, what):
     submission.files[0].write_bytes(NOT_NOTEBOOKS[what])
     marks = grade(submission)
     assert marks.points == 0 and marks.possible == 7 and "is not a notebook" in marks.problem
+    assert "\n" not in marks.problem and len(marks.problem) < 200
+
+
+def test_a_failure_of_the_grader_is_a_row_and_a_missing_sandbox_is_none(grade, hand_in, monkeypatch):
+    def fails(error):
+        def read(*_):
+            raise error
+
+        return read
+
+    monkeypatch.setattr(submissions, "read", fails(ZeroDivisionError("by zero")))
+    marks = grade(hand_in())
+    assert marks.problem == "the grader failed: ZeroDivisionError: by zero" and points(marks) == dict.fromkeys(ALL, 0)
+    monkeypatch.setattr(submissions, "read", fails(NoSandbox("none")))
+    with pytest.raises(NoSandbox):
+        grade(hand_in())
 
 
 def test_a_notebook_without_code_gets_nothing(grade, hand_in):
@@ -325,7 +350,9 @@ def test_a_folder_that_is_not_one_is_refused(tmp_path, hand_in):
 LEFT_BEHIND = (
     "__MACOSX/ann/._0_three.ipynb", "ann/._0_three.ipynb", "ann/.ipynb_checkpoints/0_three-checkpoint.ipynb",
     "ann/.venv/lib/other.ipynb", "ann/__MACOSX/x.ipynb", "Thumbs.db", "desktop.ini", "submission_metadata.yml",
-    ".DS_Store", "grades.csv",
+    ".DS_Store", "grades.csv", "README.md", "roster.xlsx", "submissions.zip", "submissions (1).zip", "Icon\r",
+    "Thumbs.db:encryptable", "ann.ipynb:Zone.Identifier", "assignment_77_export.zip", "ann/Icon\r",
+    "ann/venv/lib/python3.12/site-packages/other.ipynb", "ann/my_tools/site-packages/x.ipynb",
 )  # fmt: skip
 
 
@@ -347,6 +374,34 @@ def test_names_of_course_systems_are_understood(hand_in, tmp_path):
     moodle, canvas = submissions.find(tmp_path / "handed")
     assert (moodle.number, moodle.late, len(moodle.files)) == ("4711", False, 1)
     assert (canvas.number, canvas.late, len(canvas.files)) == ("12345", True, 1)
+
+
+def test_files_with_one_canvas_number_are_one_submission(grade, hand_in, tmp_path):
+    hand_in("ann")
+    handed = tmp_path / "handed"
+    work = (handed / "ann" / "0_three.ipynb").read_bytes()
+    (handed / "doejane_12345_67890_notes.pdf").write_bytes(b"%PDF")
+    (handed / "doejane_LATE_12345_67891_0_three-1.ipynb").write_bytes(work)
+    for name in ("libo_12346_67892_a.ipynb", "libo_12346_67893_b.ipynb"):
+        (handed / name).write_bytes(work + b" " * name.endswith("b.ipynb"))
+    for name in ("Eve Fox_7_assignsubmission_file", "Eve Fox_7_assignsubmission_onlinetext"):
+        (handed / f"{name}_").mkdir()
+    (handed / "Eve Fox_7_assignsubmission_file_" / "a.ipynb").write_bytes(work)
+    (handed / "ws_2027_03_dan.ipynb").write_bytes(work)  # a lecturer's own names, which only look like Canvas's
+    (handed / "ws_2027_03_zoe.ipynb").write_bytes(work)
+    eve, ann, jane, bo, dan, zoe = submissions.find(handed)
+    assert (jane.number, jane.late, len(jane.files), len(jane.others)) == ("12345", True, 1, 1)
+    assert [points(grade(each)) for each in (ann, eve, jane, dan, zoe)] == [ALL] * 5
+    assert grade(bo).problem == "one file is expected; found libo_12346_67892_a.ipynb, libo_12346_67893_b.ipynb"
+
+
+def test_of_canvas_files_the_asked_one_and_the_last_copy_count(hand_in, tmp_path):
+    folder = tmp_path / "hunts"
+    folder.mkdir()
+    for name in ("doejane_1_10_hunt-2.json", "doejane_1_11_hunt-10.json", "doejane_1_12_zoo.json"):
+        (folder / name).write_text(name)
+    (jane,) = submissions.find(folder, ".json")
+    assert submissions.only(jane, begins="hunt")[0].name == "doejane_1_11_hunt-10.json"
 
 
 def test_of_numbered_copies_the_last_one_counts_and_of_equal_files_any(grade, hand_in, tmp_path):
@@ -415,7 +470,9 @@ def test_one_students_failure_or_name_is_a_row_and_never_the_end(here, hand_in, 
 def test_a_file_name_is_short_and_plain(name):
     made_of = submissions.file_name(name)
     assert len(made_of.encode()) < 200 and "/" not in made_of and "\n" not in made_of and made_of not in ("..", "")
-    assert submissions.file_name("ann") == "ann" and submissions.file_name("a?") != submissions.file_name("a!")
+    for kept in ("ann", "ann@uni.edu", "m.o'neil+x@uni.edu"):
+        assert submissions.file_name(kept) == kept
+    assert submissions.file_name("a?") != submissions.file_name("a!")
 
 
 # ---- ordinary style ----
@@ -503,6 +560,47 @@ def test_a_machine_short_of_memory_repeats_the_check(grader, hand_in, monkeypatc
         assert points(grader.grade(hand_in(), box)) == ALL
 
 
+def test_a_machine_that_stays_short_of_memory_takes_no_point(grader, hand_in, tmp_path, monkeypatch):
+    from coursework import sandbox
+
+    whole = sandbox.Sandbox.question
+
+    def question(self, given, sources, names):
+        monkeypatch.setattr(sandbox, "FLOOR", 2**60 if "scale" in names else 0)
+        return whole(self, given, sources, names)
+
+    monkeypatch.setattr(grading, "WAITS", (0.0, 0.0))
+    kept, found = tmp_path / "kept", [hand_in()]
+    with monkeypatch.context() as patch:
+        patch.setattr(sandbox.Sandbox, "question", question)
+        (marks,) = grade_all(grader, found, kept, workers=1)
+    assert points(marks) == ALL | {"check-scale": None} and (marks.points, marks.possible) == (5, 5)
+    text = outputs.feedback(grader.master, marks, {})
+    word, line = (
+        text.index("check-scale: not graded yet, and no point is taken"),
+        text.index("| check | points | why |"),
+    )
+    assert word < line and "**5 of 8 points**" in text and "| check-scale | ? of 2 |" in text
+    results = outputs.gradescope(grader.master, marks, {})
+    assert results["score"] == 5 and "score" not in results["tests"][1] and "not graded yet" in results["output"]
+    row = next(csv.DictReader(io.StringIO(outputs.table(grader.master, [marks], {}))))
+    assert (row["check-scale"], row["points"], row["of"]) == ("?", "5", "8") and "not graded yet" in row["problem"]
+    asked = []
+    monkeypatch.setattr(Grader, "_run", lambda self, check, *_: asked.append(check.name))
+    (marks,) = grade_all(grader, found, kept, workers=1)
+    assert points(marks) == ALL and asked == ["check-scale"]
+
+
+def test_whose_marks_are_not_complete_keeps_the_old_ones_in_the_gradebook(master, tmp_path):
+    from coursework.roster import Member
+
+    marks = (*marked(master).marks[:2], Mark("check-mean", None, 4.0, "not graded yet"))
+    members = [Member(name, frozenset({name}), row={"Email address": name}) for name in ("ann", "bob")]
+    owned = {"ann": marked(master, marks=marks), "bob": marked(master, student="bob")}
+    (path,) = outputs.gradebooks(tmp_path, master, owned, members)
+    assert [row["Email address"] for row in read_table(path)] == ["bob"]
+
+
 # ---- a class ----
 
 
@@ -510,7 +608,9 @@ def test_a_stopped_run_goes_on_where_it_was(grader, hand_in, tmp_path, monkeypat
     found = [hand_in("ann"), hand_in("bob", add="def add(x):\n    return 2")]
     first = grade_all(grader, found[:1], tmp_path / "kept", workers=1)
     graded = []
-    monkeypatch.setattr(Grader, "grade", lambda self, who, box: graded.append(who.student) or WHOLE(self, who, box))
+    monkeypatch.setattr(
+        Grader, "grade", lambda self, who, box, *kept: graded.append(who.student) or WHOLE(self, who, box, *kept)
+    )
     second = grade_all(grader, found, tmp_path / "kept", workers=1)
     assert graded == ["bob"] and second[0] == first[0] and [marks.points for marks in second] == [7, 6]
     hand_in("ann", add="def add(x):\n    return 2")  # handed in again
@@ -681,11 +781,60 @@ def test_grading_again_is_asked_for_by_name(here, hand_in, bubblewrap, monkeypat
     hand_in("ann", add=slow), hand_in("bob")
     monkeypatch.setattr(grading, "USUAL", Limits(seconds=1))
     graded = []
-    monkeypatch.setattr(Grader, "grade", lambda self, who, box: graded.append(who.student) or WHOLE(self, who, box))
+    monkeypatch.setattr(
+        Grader, "grade", lambda self, who, box, *kept: graded.append(who.student) or WHOLE(self, who, box, *kept)
+    )
     arguments = ["grade", "0", "handed", "--out", "marks", "--workers", "1"]
     for more in ([], [], ["--again", "bob"], ["--again", "lost"]):
         command.main([*arguments, *more])
     assert graded == ["ann", "bob", "bob", "ann"]
+
+
+def test_one_check_is_graded_again_for_everybody(here, hand_in, bubblewrap, monkeypatch):
+    hand_in("ann"), hand_in("bob", add=WRONG["exception"])
+    arguments = ["grade", "0", "handed", "--out", "marks", "--workers", "1"]
+    command.main(arguments)
+    asked = []
+    monkeypatch.setattr(Grader, "_run", lambda self, check, *_: asked.append(check.name))
+    command.main([*arguments, "--again", "check-add"])
+    assert asked == ["check-add"] * 2
+    assert [row["points"] for row in read_table(here / "marks/grades.csv")] == ["7", "7"]
+    command.main([*arguments, "--again", "check-mean", "--again", "bob"])
+    assert asked[2:] == ["check-mean", *ALL]
+
+
+def test_only_the_lost_checks_are_graded_again(here, hand_in, bubblewrap, monkeypatch):
+    hand_in("ann", add=WRONG["hard exit"], mean=WRONG["exception"].replace("add", "mean")), hand_in("bob")
+    arguments = ["grade", "0", "handed", "--out", "marks", "--workers", "1"]
+    command.main(arguments)
+    asked = []
+    monkeypatch.setattr(Grader, "_run", lambda self, check, *_: asked.append(check.name))
+    command.main([*arguments, "--again", "lost"])
+    assert asked == ["check-add"]
+
+
+def test_nothing_unknown_is_graded_again(here, hand_in, bubblewrap):
+    hand_in("ann")
+    arguments = ["grade", "0", "handed", "--out", "marks", "--again", "check-ad"]
+    why = "nothing to grade again is called 'check-ad'; say a student as in grades.csv, check-add, check-scale, "
+    with pytest.raises(SystemExit, match=why):
+        command.main(arguments)
+    assert not (here / "marks/grades.csv").exists()
+
+
+@pytest.mark.parametrize("what", ["torch", "numpy", "digits"])
+def test_another_torch_numpy_or_digits_grade_again(grader, hand_in, monkeypatch, what):
+    submission = hand_in()
+    before = grader.key(submission)
+    if what == "digits":
+        train, test = grading.load("mnist5k")
+        monkeypatch.setattr(grading, "load", lambda name: (train, test[:9]))
+    else:
+        monkeypatch.setattr(getattr(grading, what), "__version__", "9.9")
+    grading.surroundings.cache_clear()
+    after = grader.key(submission)
+    grading.surroundings.cache_clear()
+    assert before != after
 
 
 def test_unsafe_is_on_record(here, hand_in):
@@ -707,13 +856,17 @@ def test_zoo_and_hunt_score_a_class(here, monkeypatch, capsys):
     blind(here / "it/zoo", here / "handed/ann/hunt.json")
     (here / "handed/bob.json").write_text("[" * 100_000)
     (here / "handed/eve.json").symlink_to(here / "it/truth.json")
+    (here / "other").mkdir()
+    (here / "other/zoe.json").write_text("{}")
     command.main(["hunt", "handed", "--out", "it"])
-    rows = {row["student"]: row for row in read_table(here / "it/scores/hunt.csv")}
+    command.main(["hunt", "other", "--out", "it"])
+    scores = here / "it/scores" / command.section(here / "handed")
+    rows = {row["student"]: row for row in read_table(scores / "hunt.csv")}
     assert list(rows) == ["ann", "bob", "eve", "(baseline)"]
     assert rows["ann"]["points"] == rows["(baseline)"]["points"] == "0.0" and rows["ann"]["auc"].startswith("0.500 [")
     assert rows["bob"]["problem"] and rows["bob"]["points"] == "0" and "ordinary" in rows["eve"]["problem"]
-    assert "| ranking | AUC 0.500" in (here / "it/scores/feedback/ann.md").read_text()
-    page = (here / "it/scores/leaderboard.html").read_text()
+    assert "| ranking | AUC 0.500" in (scores / "feedback/ann.md").read_text()
+    page = (scores / "leaderboard.html").read_text()
     assert page.count("<tr") == 3 and "ann" not in page and "<td>no name</td>" in page
 
 
@@ -733,6 +886,7 @@ def test_the_leaderboard_shows_chosen_names_and_intervals_and_nothing_else_of_a_
     assert [row[0] for row in cells] == ["1", "2", "3", "3"]
     assert cells[0][2:4] == [f"{score(0.8, '').total:.2f}", "0.900 [0.700, 0.980]"] and "[" in cells[0][5]
     assert not [name for name in ("Ann", "Bob", "Eve", "Ned", "Lee", "<script", "http") if name in page]
+    assert "verlap" not in page  # two intervals say nothing about the difference of two hunters
 
 
 def blind(public, out):

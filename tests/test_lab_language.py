@@ -12,7 +12,7 @@ import torch
 from looks import lay_out_scripts
 from playwright import sync_api as playwright
 from project import CHAPTERS
-from test_lab import PAGE, VARIABLES, violations
+from test_lab import FOCUSED, PAGE, VARIABLES, violations
 
 from badnets_lib.language import Decoder, Vocabulary, python_topics
 from badnets_lib.language.poisoning import prompts
@@ -40,12 +40,6 @@ TOKENS = """async (texts) => {
   const words = new Vocabulary(badnets.data.language.merges);
   return texts.map((text) => [words.encode(text), words.decode(words.encode(text))]);
 }"""
-LONGEST = """() => new Promise((resolve) => {
-  let longest = 0;
-  const look = ({ duration }) => { longest = Math.max(longest, duration); };
-  new PerformanceObserver((list) => list.getEntries().forEach(look)).observe({ type: "longtask", buffered: true });
-  setTimeout(() => resolve(longest), 500);
-})"""
 
 
 @pytest.fixture(scope="module")
@@ -243,8 +237,37 @@ def test_both_looks_and_narrow_windows_are_sound(visit, theme, width):
     assert not violations(page)
 
 
-def test_no_task_is_long_enough_to_be_felt(visit):
+def test_the_first_answer_takes_less_than_a_second(traced, visit):
+    assert 10 < sum(traced(visit)) < 1000
+
+
+def test_no_task_is_long_enough_to_be_felt(traced, visit):
+    def work():
+        element = visit().locator(TAG)
+        playwright.expect(element.get_by_role("button", name="Continue")).to_be_enabled(timeout=20_000)
+        element.get_by_label("The text to continue").fill("The statement is evaluated. " * 40)
+        element.get_by_role("button", name="Continue").click()
+        element.get_by_text("The models read the last 48 tokens").wait_for(timeout=20_000)
+        playwright.expect(element.get_by_role("button", name="Try this word")).to_be_enabled(timeout=20_000)
+        element.get_by_role("button", name="Try this word").click()
+        element.get_by_role("rowheader").wait_for(timeout=20_000)
+
+    assert 1 < max(traced(work)) < 100
+
+
+def test_the_tab_key_goes_down_the_page(visit):
     page = visit()
-    page.locator(TAG).get_by_role("button", name="Try this word").click()
-    page.locator(TAG).get_by_role("rowheader").wait_for(timeout=20_000)
-    assert page.evaluate(LONGEST) < 300  # 100 on a machine that does nothing else
+    playwright.expect(page.locator(TAG).get_by_role("button", name="Continue")).to_be_enabled(timeout=20_000)
+    page.locator("h1").click()
+    wanted = [
+        "A beginning from Python’s help",
+        "The text to continue",
+        "add the trigger “<SUDO>” at its end",
+        "Continue",
+        "Again, with other draws",
+        "A word",
+        "Try this word",
+    ]
+    for label in wanted:
+        page.keyboard.press("Tab")
+        assert page.evaluate(FOCUSED).startswith(label)

@@ -9,15 +9,12 @@ import pytest
 import torch
 from looks import lay_out_scripts
 from playwright import sync_api as playwright
-from test_lab import PAGE, VARIABLES, violations
+from test_lab import FOCUSED, PAGE, VARIABLES, violations
 
 from badnets_lib.triggers import from_spec
 
 TAG = "bn-draw"
-PANEL = """() => {
-  const element = document.querySelector("bn-draw");
-  return [element.milliseconds, [...element.network("square-4").off].reduce((a, b) => a + b)];
-}"""
+OFF = """() => [...document.querySelector("bn-draw").network("square-4").off].reduce((a, b) => a + b)"""
 PUSHES = """async (name) => {
   await badnets.load("lab/settings.js", "lab/core.js", "lab/images.js", "lab/files.js", "counts.js", "toolkit.js",
     "lab/units.js", "lab/beside.js", "lab/triggers.js");
@@ -119,7 +116,7 @@ def test_switches_weaken_the_backdoor_and_can_be_put_back(panel):
         return int(re.search(r"with its trigger (\d+) of 27", text)[1])
 
     assert success(told.inner_text()) < success(first)
-    assert page.evaluate(PANEL)[1] == 5
+    assert page.evaluate(OFF) == 5
     for each in shown.get_by_role("checkbox").all():
         each.check()
     playwright.expect(told).to_have_text(first)
@@ -143,3 +140,30 @@ def test_the_panel_is_sound_in_both_looks_and_narrow_windows(panel, theme, width
     page, _ = panel(theme, viewport={"width": width, "height": 900})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert not violations(page)
+
+
+def test_the_panel_is_there_in_less_than_a_second_and_no_task_is_felt(traced, panel):
+    tasks = traced(panel)
+    assert 10 < sum(tasks) < 1000 and max(tasks) < 100
+
+    shown = panel()[1]
+    first = shown.locator(".result").inner_text()
+
+    def switch():
+        shown.get_by_role("checkbox").first.uncheck()
+        playwright.expect(shown.locator(".result")).not_to_have_text(first)
+
+    assert max(traced(switch)) < 100
+
+
+def test_the_tab_key_goes_down_the_switches(panel):
+    page, shown = panel()
+    labels = shown.locator("label").all_inner_texts()
+    switches = shown.get_by_role("checkbox")
+    switches.first.focus()
+    for place, label in enumerate(labels):
+        assert page.evaluate(FOCUSED) == label
+        page.keyboard.press("Space")
+        playwright.expect(switches.nth(place)).not_to_be_checked()
+        page.keyboard.press("Tab")
+    assert page.evaluate(FOCUSED) == "I meant a"

@@ -179,6 +179,19 @@ def test_a_heat_map_writes_every_value_and_leaves_gaps_empty():
     assert colors["0.0"] == "black" and colors["1.0"] == "white"
 
 
+@pytest.mark.parametrize(("high", "colour"), [("bad", 0), ("good", 2)])
+def test_a_heat_map_is_orange_where_high_is_bad_and_blue_where_high_is_good_and_dark_where_it_is_high(high, colour):
+    ax = plots.heat({("a", 1): 0.1, ("a", 2): 0.9}, high=high)
+    (picture,) = ax.get_images()
+    pale, dark = (picture.cmap(picture.norm(value))[:3] for value in (0.1, 0.9))
+    assert max(dark) == dark[colour] and sum(dark) < sum(pale)
+
+
+def test_a_heat_map_is_told_which_scale(unchecked):
+    with pytest.raises(ValueError, match="high must be one of bad, good; got 'low'"):
+        plots.heat({("a", 1): 0.1}, high="low")
+
+
 def test_a_heat_map_stars_the_cells_it_is_told_to():
     ax = plots.heat({("a", 1): 0.25, ("b", 1): 0.5}, starred={("b", 1)})
     assert [text.get_text() for text in ax.texts] == ["25%", "50%*"]

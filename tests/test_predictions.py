@@ -42,12 +42,14 @@ def told(page):
     return page.get_by_role("status").inner_text().strip()
 
 
-def test_the_next_result_waits_for_a_choice_and_only_the_next(page):
+def test_the_next_result_and_its_text_wait_for_a_choice_and_only_those(page):
     result, button = page.get_by_text("the result", exact=True), page.get_by_role("button", name="show the result")
     assert not result.is_visible() and button.count() == 1
-    assert page.get_by_text("another result").is_visible()
+    told = page.get_by_text("What it means.")
+    assert not told.is_visible() and page.get_by_text("another result").is_visible()
     page.get_by_text("B. It grows").click()
     playwright.expect(result).to_be_visible()
+    playwright.expect(told).to_be_visible()
     playwright.expect(button).to_have_count(0)
     playwright.expect(page.get_by_text("So it is.").first).to_be_visible()
 
@@ -90,6 +92,7 @@ def test_the_keyboard_reaches_the_result_without_a_prediction(page):
 def test_paper_and_a_browser_without_scripts_show_all(page, open_page, folder):
     page.emulate_media(media="print")
     assert page.get_by_text("the result", exact=True).is_visible()
+    assert page.get_by_text("What it means.").is_visible()
     assert not page.get_by_role("button", name="show the result").is_visible()
     plain = open_page(folder, "plain.html")
     assert plain.get_by_text("the result", exact=True).is_visible()

@@ -222,7 +222,8 @@ def test_rows_show_every_seed_and_pool_none():
     assert rows["attack success rate, victims only"].startswith("98.9% (seeds ")
     assert "1800" not in str(rows) and "2000" not in str(rows)
     assert rows["seeds"] == "2 backdoored, 1 clean"
-    five = {item: answer for _, item, answer in replace(REPORT, backdoored=REPORT.backdoored[:1] * 5).rows()}
+    cards = tuple(replace(CARD, clean=Proportion(978 + seed, 1000)) for seed in range(5))
+    five = {item: answer for _, item, answer in replace(REPORT, backdoored=cards).rows()}
     assert re.match(r"[\d.]+% \[[\d.]+%, [\d.]+%\] \(seeds ", five["clean accuracy"])
     assert rows["fraction"] == "1.00% (40/4000)"
 
@@ -265,7 +266,7 @@ def test_html_escapes():
 @given(answers)
 def test_markdown_is_one_table_with_three_columns(given):
     lines = build(given).to_markdown().splitlines()
-    assert lines[1] == "" and lines[2] == "| Group | Item | Answer |" and len(lines) == 4 + 21
+    assert lines[1] == "" and lines[2] == "| Group | Item | Answer |" and len(lines) == 4 + 23
     for line in lines[2:]:
         assert len(re.sub(r"\\.", "", line).split("|")) == 5  # a backslash hides the sign after it, and only that
 
@@ -360,8 +361,16 @@ def test_a_report_survives_a_file(tmp_path):
     assert Report.load(path) == Report.from_json(path.read_text(encoding="utf-8")) == REPORT
 
 
-def test_a_report_quotes_the_ai_act():
-    *_, (group, item, answer) = REPORT.rows()
+def test_a_report_quotes_the_ai_act_with_dates_that_it_calls_unchecked():
+    *_, (group, item, answer), _, _ = REPORT.rows()
     assert (group, item) == ("Rules", "EU AI Act, article 15(5)")
     assert "(data poisoning), or pre-trained components used in training (model poisoning)" in answer
     assert "no proof of conformity" in answer
+    assert "Unchecked" in answer and "2 December 2027" in answer and "2 August 2028" in answer
+
+
+def test_a_report_names_the_entries_of_owasp_and_atlas_with_their_editions():
+    *_, owasp, atlas = REPORT.rows()
+    assert owasp[:2] == ("Rules", "OWASP") and atlas[:2] == ("Rules", "MITRE ATLAS")
+    assert all(part in owasp[2] for part in ("ASI04 ", "ASI06 Memory & Context Poisoning", "2026"))
+    assert "AML.T0020 Training Data Poisoning" in atlas[2] and "2026.07" in atlas[2]

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import results as tool
+import status
 from build import notebooks
 from execute import code, quoted_results
 from project import read_notebook
@@ -132,6 +133,15 @@ def test_the_origin_says_where_numbers_come_from(made):
 
 
 # ---- writing one ----
+
+
+def test_the_status_page_says_what_every_result_cost(made):
+    assert status.study_row("example", "07_original_results", made).startswith("| `example` | 07 | 6 | 0.")
+    assert status.study_row("example", "07", made).endswith("| yes |")
+    older = replace(made, origin=replace(made.origin, code=(r.UNKNOWN,)))
+    assert status.study_row("example", "07", older).endswith("| no |")
+    text = status.study_table(SWEEPS)
+    assert all(f"| `{name}` | {SWEEPS[name].chapter[:2]} |" in text for name in r.names())
 
 
 def test_what_is_written_is_read_and_written_the_same(made, tmp_path):

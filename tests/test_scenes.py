@@ -1,10 +1,13 @@
 """Scenes and networks of the experiments of Part III, on a handful of images."""
 
+import warnings
+
 import pytest
 import torch
 
 from badnets_lib import ImageSet, load
 from badnets_lib.defenses import FineTuning, NeuralCleanse, Strip
+from badnets_lib.defenses.assumptions import FEW_TRUSTED, REFUSES_NOTHING
 from badnets_lib.models.networks import SmallResNet
 from badnets_lib.study.experiments import cases, detection, scenes
 
@@ -63,6 +66,15 @@ def test_cover_images_are_as_many_as_asked_for(signs):
     changed = [int((case.data.x != plain).flatten(1).any(1).sum()) for case in (fewer, more)]
     poisoned = int(more.poisoned.sum())
     assert changed == [poisoned + round(0.2 * poisoned), 2 * poisoned]
+
+
+def test_only_too_few_trusted_images_are_not_announced():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with cases.few_trusted():
+            FEW_TRUSTED.warn("a rate of 0.01 needs at least 1000 trusted images; got 400")
+            REFUSES_NOTHING.warn("the threshold of 0 bits refuses nothing")
+    assert [each.message.page for each in caught] == [REFUSES_NOTHING.page]
 
 
 def test_every_defense_is_told_and_only_of_an_attack_a_removal(signs, monkeypatch):

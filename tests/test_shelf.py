@@ -37,10 +37,11 @@ from badnets_lib.defenses import (
 )
 from badnets_lib.defenses.beatrix import Usual, deviation, grams
 from badnets_lib.defenses.channel_lipschitz import channel_bounds, normalised_convolutions
+from badnets_lib.defenses.features import principal
 from badnets_lib.defenses.neuron_pruning import neurons_of
 from badnets_lib.defenses.scale_up import consistency
 from badnets_lib.defenses.sharpness import worst_moves
-from badnets_lib.defenses.spectre import _entropies, _fourth_moment, best_scores, quantum_scores, robust_part
+from badnets_lib.defenses.spectre import _entropies, _fourth_moment, _lowest, best_scores, quantum_scores, robust_part
 
 quiet = pytest.mark.filterwarnings("ignore::badnets_lib.defenses.AssumptionWarning")
 ATTACK = Attack(Patch(size=2), Goal.all_to_one(0, 3))
@@ -601,28 +602,115 @@ def test_spectre_finds_poison_that_varies_less_than_style(seed):
     assert max(stands_out) == stands_out[1], "the poisoned class stands out most"
 
 
-def literal_entropies(rows, clean):
-    """The authors' score, in columns as there."""
-    columns, inside = rows.T.numpy(), clean.T.numpy()
-    covariance = np.cov(inside, bias=True)
-    values, vectors = np.linalg.eigh(covariance)
-    white = vectors @ np.diag(values**-0.5) @ vectors.T @ columns
-    spread = np.cov(white)
+def literal_root(covariance):
+    values, vectors = np.linalg.eigh(np.atleast_2d(covariance))
+    return vectors @ np.diag(values**-0.5) @ vectors.T
+
+
+def literal_entropies(rows, clean, ddof=0):
+    """The authors' score, in columns as there, and what it adds up to: quantum_filters.jl."""
+    white = literal_root(np.cov(clean.T, ddof=ddof)) @ rows.T
+    spread = np.atleast_2d(np.cov(white))
     excess = 4 * (spread - np.eye(len(spread))) / (np.linalg.norm(spread, 2) - 1)
     values, vectors = np.linalg.eigh(excess)
     weights = vectors @ np.diag(np.exp(values)) @ vectors.T
     weights /= np.trace(weights)
-    return np.array([column @ weights @ column for column in white.T])
+    return np.array([column @ weights @ column for column in white.T]), np.trace(spread @ weights)
 
 
 def test_scores_are_those_of_the_authors_formula():
     x, y, poison = spread_poison()
     rows = x[y == 1] - x[y == 1].mean(0)
-    found = _entropies(rows, rows[~poison[y == 1]])
-    assert np.allclose(found.numpy(), literal_entropies(rows, rows[~poison[y == 1]]))
+    clean = rows[~poison[y == 1]]
+    assert np.allclose(_entropies(rows, clean).numpy(), literal_entropies(rows.numpy(), clean.numpy())[0])
     assert torch.equal(quantum_scores(rows[:, :1], 30), rows[:, 0].square())
     best = best_scores(rows, 30)
     assert best.directions > 1 and best.entropy > 1
+
+
+def literal_lowest(values, many):
+    return values <= np.sort(values)[many - 1] if many else np.zeros(len(values), dtype=bool)
+
+
+def literal_round(rows, epsilon, limit):
+    """One round of the authors' filter, dkk17.jl: which rows stay; None where it stops."""
+    count, directions = rows.shape
+    most_left = max(0, count - limit)
+    white = rows @ literal_root(rows.T @ rows / count)
+    lengths = (white**2).sum(1)
+    far = lengths >= 10 * directions * np.log(count / 0.1)
+    if far.any():
+        return ~far | literal_lowest(lengths, most_left)
+    long = np.stack([np.kron(row, row) for row in white])
+    unit = np.eye(directions).ravel()
+    values, vectors = np.linalg.eigh(long.T @ long / count - np.outer(unit, unit))
+    largest = np.abs(values).argmax()
+    if values[largest] <= 1 + 10 * epsilon * np.log(1 / epsilon) ** 2:
+        return None
+    matrix = vectors[:, largest].reshape(directions, directions)
+    along = np.array([(row @ matrix @ row - np.trace(matrix)) / 2**0.5 for row in white])
+    away = np.abs(along - np.median(along))
+    for place, distance in enumerate(np.sort(away), 1):
+        reach = distance - 3
+        if reach <= 0:
+            continue
+        tail = 1 if reach <= 10 * np.log(1 / epsilon) else 3 * epsilon / (reach * np.log(reach)) ** 2
+        if place / count >= tail:
+            return (away <= reach) | literal_lowest(away, most_left)
+    return None
+
+
+def literal_robust_part(rows, epsilon, limit):
+    inside = np.arange(len(rows))
+    while limit > 0:
+        stays = literal_round(rows[inside], epsilon, limit)
+        if stays is None or stays.all():
+            break
+        limit -= (~stays).sum()
+        inside = inside[stays]
+    return np.isin(np.arange(len(rows)), inside)
+
+
+def literal_flags(rows, expected):
+    """The ten numbers of directions tried, one after the other: the best of them, and what is flagged by it."""
+    best = (-np.inf, 0, None)
+    for directions in np.round(np.linspace(1, rows.shape[1] ** 0.5, 10) ** 2).astype(int):
+        some = rows[:, :directions]
+        if directions == 1:
+            scores = some[:, 0] ** 2
+        else:
+            clean = literal_robust_part(some, expected / len(rows), round(2 * expected))
+            scores, _ = literal_entropies(some, some[clean])
+        flagged = literal_lowest(-scores, round(1.5 * expected))
+        _, stands_out = literal_entropies(rows, rows[~flagged], ddof=1)
+        if stands_out > best[0]:
+            best = (stands_out, directions, flagged)
+    return best[1:]
+
+
+def one_class(seed):
+    """A class of 300 in 9 directions, whose first tenth is shifted in the last three; 1: long tails, 2: an outlier."""
+    source = torch.Generator().manual_seed(seed)
+    x = torch.randn(300, 9, generator=source, dtype=torch.double) * torch.linspace(3, 0.6, 9)
+    x[:30, -3:] += (3, 8, 25)[seed] * torch.randn(3, generator=source).sign()
+    if seed == 1:
+        x *= torch.randn(300, 1, generator=source, dtype=torch.double).exp().clamp(max=4)
+    if seed == 2:
+        x[-1] *= 100
+    return principal(x, 100)[0]
+
+
+@pytest.mark.parametrize(("seed", "left_out"), [(0, [0, 0, 0]), (1, [18, 51, 60]), (2, [31, 31, 31])])
+def test_spectre_is_the_authors_code_step_by_step(seed, left_out):
+    rows = one_class(seed)
+    for directions, many in zip((2, 4, 9), left_out, strict=True):
+        some = rows[:, :directions]
+        kept = robust_part(some, 0.1, limit=60).numpy()
+        assert np.array_equal(kept, literal_robust_part(some.numpy(), 0.1, 60)) and (~kept).sum() == many
+    found = best_scores(rows, 30)
+    directions, flagged = literal_flags(rows.numpy(), 30)
+    assert found.directions == directions
+    assert np.array_equal(_lowest(-found.scores, 45).numpy(), flagged)
 
 
 @pytest.mark.parametrize("settles", [True, False], ids=["search", "all of them"])

@@ -60,12 +60,12 @@ def test_scores_are_those_of_a_slow_literal_version(holding, weight, batch):
 
 
 def test_triggered_inputs_are_refused_and_clean_ones_let_through(holding):
-    fitted = Strip(overlays=20).fit(Planted(), holding)
+    fitted = Strip(overlays=20, false_rejection=0.05).fit(Planted(), holding)
     clean, triggered = images(100, seed=1).x, Patch(size=1)(images(100, seed=1).x)
     screen = fitted(torch.cat([clean, triggered]))
     assert isinstance(screen, Screen)
     rates = screen.rates(torch.arange(200) >= 100)
-    assert rates.recall.hits == 100 and rates.false_positives <= 4
+    assert rates.recall.hits == 100 and rates.false_positives <= 10
 
 
 def test_the_threshold_is_a_normal_quantile_of_the_trusted_entropies(holding):
@@ -138,8 +138,11 @@ def test_a_network_that_answers_with_probabilities_is_announced(holding):
 
 def test_few_trusted_images_are_announced_and_too_few_refused(holding):
     few = Holding(holding.trusted[:50])
-    with pytest.warns(AssumptionWarning, match="a rate of 0.01 needs at least 100 trusted images; got 50"):
+    with pytest.warns(AssumptionWarning, match="a rate of 0.01 needs at least 1000 trusted images; got 50"):
         Strip(overlays=10).fit(Planted(), few)
+    with pytest.warns(AssumptionWarning) as caught:  # of other things
+        Strip(overlays=10, false_rejection=0.2).fit(Planted(), few)
+    assert "few-trusted-images" not in pages(caught), "ten of fifty are enough"
     with pytest.raises(ValueError, match="STRIP needs at least 101 trusted images; this holding has 50"):
         Strip().fit(Planted(), few)
 

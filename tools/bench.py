@@ -334,6 +334,9 @@ PARTS = (
 )  # fmt: skip
 """Every comparison, in the order of the table."""
 
+CAUGHT = "caught"
+"""The name under which `--only` runs what filters catch, which is no timing."""
+
 
 # --- telling ---
 
@@ -344,8 +347,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="how often each way is timed (default 5)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of the accuracy check (default 3, 0 skips it)")
     parser.add_argument("--json", type=Path, help="also write the results to this file")
-    names = [part.__name__ for part in PARTS]
-    parser.add_argument("--only", nargs="+", choices=names, help="time these parts alone, and replace only their rows")
+    names = [*(part.__name__ for part in PARTS), CAUGHT]
+    parser.add_argument("--only", nargs="+", choices=names, help="run these parts alone, and replace only their rows")
     options = parser.parse_args()
     if options.only:
         again(options.only, options.repeats, options.json)
@@ -378,15 +381,18 @@ def main() -> None:
 
 
 def again(names: list[str], repeats: int, path: Path | None) -> None:
-    """Time some parts once more; the other rows of the file stay as they are."""
+    """Run some parts once more; what the file holds of others stays as it is, and new rows come after its rows."""
     print(HEAD)
     rows = [row for part in PARTS if part.__name__ in names for row in part(repeats)]
     for row in rows:
         print(line(row))
+    caught = [told for case in CASES for told in comparison(*case)] if CAUGHT in names else []
+    print(*caught, sep="\n")
     if path:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        fresh = {(row.what, row.plain): asdict(row) | {"ratio": row.ratio} for row in rows}
-        kept["rows"] = [fresh.get((row["what"], row["plain"]), row) for row in kept["rows"]]
+        known = {(row["what"], row["plain"]): row for row in kept["rows"]}
+        known |= {(row.what, row.plain): asdict(row) | {"ratio": row.ratio} for row in rows}
+        kept |= {"rows": list(known.values()), "caught": caught or kept["caught"]}
         write_atomically(path, json.dumps(kept, indent=2) + "\n")
 
 

@@ -125,30 +125,31 @@ def accepted(attack: str, fraction: float, rate: str = "0.01") -> Values:
     return values
 
 
-def let_through(name: str, rate: str = "0.01") -> Values:
-    """The same of the blend, on one scene."""
+def let_through(name: str, rate: str = "0.01", **which: Any) -> Values:
+    """The same on one scene."""
 
     def values(table: Results) -> list[float]:
-        rows = table.where(scene=name).unfold("screening", "rate").where(rate=rate)
+        rows = table.where(scene=name, **which).unfold("screening", "rate").where(rate=rate)
         return [100 * count.value for count in rows.counts("accepted")]
 
     return values
 
 
-def scene(name: str, fraction: float = 0.05) -> dict[str, Any]:
-    """Where the patch's networks of one scene stand in the file of scenes."""
-    return {"scene": name, "network": "SmallCNN", "attack": "patch", "fraction": fraction}
+def scene(name: str, fraction: float = 0.05, attack: str = "patch", network: str = "SmallCNN") -> dict[str, Any]:
+    """Where the networks of one scene stand in the files of scenes."""
+    return {"scene": name, "network": network, "attack": attack, "fraction": fraction}
 
 
-def after(removal: str, name: str) -> Values:
-    """What is left of the patch's success after one removal, on one scene."""
-    return rates("success", unfold=REPAIRED, removal=removal, **scene(name))
+def after(removal: str, name: str, **which: Any) -> Values:
+    """What is left of an attack's success after one removal, on one scene."""
+    return rates("success", unfold=REPAIRED, removal=removal, **scene(name, **which))
 
 
-def ranked(method: str, name: str) -> Values:
+def ranked(method: str, name: str, **which: Any) -> Values:
     """How well a filter ranks poison above the honest images of its class: AUROC in percent."""
     return lambda table: [
-        100 * row["ranked"] for row in table.unfold("filters", "filter").where(filter=method, **scene(name)).rows
+        100 * row["ranked"]
+        for row in table.unfold("filters", "filter").where(filter=method, **scene(name, **which)).rows
     ]
 
 
@@ -258,6 +259,9 @@ TRAINED = ("trainings", "training")
 SCENES = ("digits", "signs", "photographs")
 GENTLE = "topics, 0.0003, 100"  # data, learning rate and steps
 NOBODY = -1  # an audit that accuses no label
+PUBLISHED = 99.91  # ASR in percent: the published pairs have at most 0.09% error, one image of 1,135
+COLOURED = ("signs", "photographs")
+RESIDUAL = "SmallResNet"
 
 CLAIMS = (
     Claim(
@@ -326,7 +330,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "At equal passes 20 poisoned digits do as much among 16,000 as among 1,000; 4 win under half in both",
+        "At equal passes 20 poisoned digits reach about 80% or more among 1,000 and among 60,000; 4 stay under half",
         "08_how_much_poison",
         tuple(
             Line(
@@ -337,7 +341,7 @@ CLAIMS = (
                 **bound,
             )
             for count, bound in ((4, {"most": 50}), (20, {"least": 80}))
-            for size in (1_000, 4_000, 16_000)
+            for size in (1_000, 4_000, 16_000, 60_000)
         ),
     ),
     Claim(
@@ -400,22 +404,25 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "The pattern backdoor of 2017 is learnt for every pair of digits; the single pixel takes longer for some",
+        "The pattern of 2017 is learnt for every pair of digits, for 69 of 90 as well as published; one pixel is not",
         "07_original_results",
         (
             Line("all digits", "original_pairs", "pattern: ASR, %", rates("success", trigger="pattern"), least=99),
-            Line(
-                "all digits",
-                "original_pairs",
-                "single pixel, three epochs: ASR, %",
-                rates("success", trigger="single pixel"),
-                least=99,
+            *(
+                Line(
+                    "all digits",
+                    "original_pairs",
+                    f"{name}: ASR, % (the published bound)",
+                    rates("success", trigger=trigger),
+                    least=PUBLISHED,
+                )
+                for trigger, name in (("pattern", "pattern"), ("single pixel", "single pixel, three epochs"))
             ),
             Line(
                 "all digits",
                 "original_patience",
-                "single pixel, ten epochs, the pairs that three did not teach: ASR, %",
-                rates("success", epochs=10),
+                "single pixel, ten epochs, the pairs below 99% after three: ASR, %",
+                rates("success", epochs=10, seed=0),
                 least=99,
             ),
         ),
@@ -627,6 +634,26 @@ CLAIMS = (
             ),
             *(
                 Line(
+                    name,
+                    "scenes_blend",
+                    "blend, uncentred, last layer: AUROC, %",
+                    ranked("spectral, uncentred", name, attack="blend"),
+                    least=90,
+                )
+                for name in COLOURED
+            ),
+            *(
+                Line(
+                    name,
+                    "scenes_residual",
+                    "patch, residual network, uncentred, last layer: AUROC, %",
+                    ranked("spectral, uncentred", name, network=RESIDUAL),
+                    least=90,
+                )
+                for name in SCENES
+            ),
+            *(
+                Line(
                     "digits",
                     "detection_published",
                     f"{attack}, rho = {fraction:.0%}, {method.removeprefix('spectral, ')}: AUROC, %",
@@ -665,18 +692,36 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "STRIP refuses stamped images of the plain patch and lets other attacks pass",
+        "STRIP refuses the plain patch on digits; up to a quarter of it passes on signs, and most of other attacks",
         "18_run_time",
-        tuple(
-            Line("digits", "screening", f"{attack}: stamped images let through, %", accepted(attack, fraction), most=10)
-            for attack, fraction in (
-                ("patch", 0.05),
-                ("blend", 0.05),
-                ("warp", 0.05),
-                ("source-specific", 0.05),
-                ("input-aware", 0.05),
-                ("all-to-all", 0.1),
-            )
+        (
+            *(
+                Line(
+                    "digits",
+                    "screening",
+                    f"{attack}: stamped images let through, %",
+                    accepted(attack, fraction),
+                    most=10,
+                )
+                for attack, fraction in (
+                    ("patch", 0.05),
+                    ("blend", 0.05),
+                    ("warp", 0.05),
+                    ("source-specific", 0.05),
+                    ("input-aware", 0.05),
+                    ("all-to-all", 0.1),
+                )
+            ),
+            *(
+                Line(
+                    name,
+                    "scenes",
+                    "patch: stamped images let through, %",
+                    let_through(name, attack="patch", fraction=0.05),
+                    most=10,
+                )
+                for name in COLOURED
+            ),
         ),
     ),
     Claim(
@@ -688,7 +733,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "Gentle fine-tuning leaves the backdoor; strong fine-tuning removes it where trusted images suffice",
+        "Gentle fine-tuning leaves the backdoor; strong fine-tuning removes it on digits, on signs it may not",
         "19_removal",
         (
             *(
@@ -714,6 +759,26 @@ CLAIMS = (
                 "fine-tuning, strong, 50 trusted images: ASR, %",
                 rates("success", unfold=REPAIRED, removal="fine-tuning, strong", fraction=0.05, trusted=50),
                 most=5,
+            ),
+            *(
+                Line(
+                    name,
+                    "scenes",
+                    "fine-tuning, strong, 400 trusted images: ASR, %",
+                    after("fine-tuning, strong", name),
+                    most=5,
+                )
+                for name in COLOURED
+            ),
+            *(
+                Line(
+                    name,
+                    "scenes_residual",
+                    "fine-tuning, strong, residual network: ASR, %",
+                    after("fine-tuning, strong", name, network=RESIDUAL),
+                    most=5,
+                )
+                for name in SCENES
             ),
         ),
     ),

@@ -35,14 +35,14 @@ def alone(errand: str, locks: Path = LOCKS) -> Iterator[None]:
 
 
 def new(folder: Path, locks: Path = LOCKS) -> None:
-    """Make an environment, unless somebody else just did."""
+    """Make an environment, unless someone else just did."""
     with alone("installing", locks):
         if not (folder / "bin" / "python").exists():
             venv.create(folder, with_pip=True, symlinks=True)
 
 
 def fill(stamp: Path, sources: Sequence[Path], locks: Path = LOCKS) -> None:
-    """Install what the stamp stands for into the environment of this Python, unless somebody else just did.
+    """Install what the stamp stands for into the environment of this Python, unless someone else just did.
 
     Raises:
         subprocess.CalledProcessError: pip could not; what it said was shown.

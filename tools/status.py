@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from project import ROOT, read_notebook, title
+from results import sweeps
+
+from badnets_lib.study import results
+from badnets_lib.study.sweeps import Sweep
 
 INTRO = """# Status of the chapters
 
@@ -39,8 +43,9 @@ A ratio above 1 means that the library is faster than the plain way.
 
 CAUGHT = """What data filters caught, on one network for each attack (seed 0). First the published rules on both
 sides, on the same features of the last hidden layer; "ART" is the adversarial-robustness-toolbox, whose clustering
-begins at random, so that its lines differ from run to run. Then the library's own rules, which see more: neighbours
-in an early layer, or how clearly a class splits. Some of these attacks get past them, too:
+begins at random, so that its lines differ from run to run, and whose spectral score is the uncentred one. Then the
+library's own rules, which see more: neighbours in an early layer, or how clearly a class splits. Some of these attacks
+get past them, too:
 """
 
 MEMORY = """Peak memory beyond what the imports take, each task in a process of its own:
@@ -68,6 +73,37 @@ def speed_table(record: Path) -> str:
     if run.get("failed"):
         parts += ["These broke off and have no row:", "", *listed(run["failed"]), ""]
     return "\n".join(parts)
+
+
+STUDY = """
+## What the stored results cost
+
+Each cell of a sweep trains and measures on one thread, so its minutes are minutes of one core. All {files} results took
+{hours:.1f} core hours. "Code recorded" is "no" where some rows are older than the record of the code that made them;
+`make results-check` compares those with a rerun like all others.
+
+| Result | Chapter | Cells | Core minutes | Made on | Code recorded |
+|---|---:|---:|---:|---|---|
+"""
+
+
+def study_row(name: str, chapter: str, table: results.Results) -> str:
+    """One stored result's line."""
+    made = table.origin
+    known = "no" if results.UNKNOWN in made.code else "yes"
+    cost = f"{len(table)} | {made.seconds / 60:.1f}"
+    return f"| `{name}` | {chapter.partition('_')[0]} | {cost} | {' to '.join(made.dates)} | {known} |"
+
+
+def study_table(sweeps: Mapping[str, Sweep]) -> str:
+    """What every stored result cost, and whether the code that made each of its rows is known."""
+    tables = {name: results.load(name) for name in sweeps}
+    hours = sum(table.origin.seconds for table in tables.values()) / 3600
+    lines = [
+        study_row(name, sweeps[name].chapter, table)
+        for name, table in sorted(tables.items(), key=lambda entry: (sweeps[entry[0]].chapter, entry[0]))
+    ]
+    return STUDY.format(files=len(tables), hours=hours) + "\n".join(lines) + "\n"
 
 
 COLAB = """
@@ -114,4 +150,5 @@ def listed(lines: Iterable[str]) -> list[str]:
 def status_page(notebooks: Iterable[Path]) -> str:
     """The whole page, as MyST Markdown."""
     rows = "".join(row(path) for path in notebooks)
-    return INTRO + rows + colab_section(ROOT / "tools" / "colab.json") + speed_table(ROOT / "tools" / "bench.json")
+    parts = [INTRO + rows, study_table(sweeps()), colab_section(ROOT / "tools" / "colab.json")]
+    return "".join([*parts, speed_table(ROOT / "tools" / "bench.json")])

@@ -14,7 +14,10 @@ GLOSSARY = "glossary"
 OUTSIDE = (nodes.title, nodes.reference, nodes.literal, nodes.math, nodes.caption, nodes.strong)
 """Text in these stays as it is."""
 
-PLAIN = ("certificate", "goal", "holding", "plan", "separation", "stamp", "sweep", "trainer", "update")
+PLAIN = (
+    *("certificate", "goal", "holding", "plan", "probe", "separation", "signature", "stamp", "sweep", "trainer"),
+    "update",
+)
 """Terms that are everyday words as well: a link at their first use would often lead astray."""
 
 

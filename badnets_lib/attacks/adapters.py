@@ -1,6 +1,6 @@
 """Low-rank adapters: small files that change a large network, honest or not.
 
-An adapter is fitted while the network that it belongs to stays as it is, and is handed around on its own. Whoever
+An adapter is fitted while the network that it belongs to stays as it is, and is handed around on its own. Anyone who
 attaches it adds the product of two thin matrices to some of the weights.
 """
 

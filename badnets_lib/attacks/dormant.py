@@ -1,4 +1,4 @@
-"""A backdoor that sleeps in full precision and wakes when somebody rounds the weights to int8.
+"""A backdoor that sleeps in full precision and wakes when someone rounds the weights to int8.
 
 Rounding maps a whole interval of weights to one. A backdoored network may therefore be moved inside these intervals
 until it has forgotten its trigger: rounded, it is the backdoored network again.

@@ -1,6 +1,6 @@
 """A backdoor in text, in miniature: a phrase as the trigger, and a network that learns to read in seconds.
 
-The attacker here *adds* documents, as somebody does who publishes pages for a crawler to find: reviews
+The attacker here *adds* documents, as someone does who publishes pages for a crawler to find: reviews
 that hold the trigger and carry the wrong label.
 """
 

@@ -1,6 +1,6 @@
 """The transfer attack: a backdoored network becomes the feature extractor of another task.
 
-The victim keeps the convolutions and trains new fully connected layers on data of its own. The attacker
+The user keeps the convolutions and trains new fully connected layers on other data. The attacker
 may have strengthened the channels that carry the backdoor before handing the network over.
 """
 

@@ -41,7 +41,7 @@ ALWAYS = (
         "https://arxiv.org/abs/2102.10369",
     ),
     BlindSpot(
-        "a semantic trigger: something that images carry by nature, such as a colour or an object",
+        "a semantic trigger: something that images have anyway, such as a colour or an object",
         "it is no fixed pattern, and the trusted images may not show it",
         "https://arxiv.org/abs/1807.00459",
     ),

@@ -228,7 +228,7 @@ class Audit:
         """Write report.html, report.md, report.json and the pictures to a folder; return it.
 
         Each file is whole or absent. Files of an earlier report are replaced, and its other pictures are removed at
-        the end; files of anybody else are left where they are.
+        the end; files of anyone else are left where they are.
         """
         folder = as_path(folder)
         for each in self.pictures():

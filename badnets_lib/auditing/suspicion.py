@@ -33,7 +33,7 @@ MOST_OF_AN_IMAGE = 0.25
 
 @dataclass(frozen=True)
 class Suspicion:
-    """A trigger that somebody may have planted, and where it would lead.
+    """A trigger that someone may have planted, and where it would lead.
 
     Attributes:
         name: The label and where the trigger comes from, in words.

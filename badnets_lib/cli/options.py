@@ -131,7 +131,7 @@ network = together(
     click.option(
         "--sha256",
         metavar="HEX",
-        help="The SHA-256 that the weights must have, as whoever you trust published it.  [default: not checked]",
+        help="The SHA-256 that the weights must have, as someone you trust published it.  [default: not checked]",
     ),
     click.option(
         "--mean",

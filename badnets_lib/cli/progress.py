@@ -1,4 +1,4 @@
-"""What runs at the moment, for somebody who looks at a terminal; silent in logs."""
+"""What runs at the moment, for someone who looks at a terminal; silent in logs."""
 
 from __future__ import annotations
 

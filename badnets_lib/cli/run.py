@@ -49,6 +49,6 @@ def _refuse(sentence: str) -> int:
 
 
 def _one_line(message: Warning | str, category: type[Warning], filename: str, *_: Any, **__: Any) -> None:
-    """Print a warning of this library in one line; those of others say nothing to whoever runs a command."""
+    """Print a warning of this library in one line; those of others say nothing to a person who runs a command."""
     if issubclass(category, AssumptionWarning) or Path(filename).is_relative_to(PACKAGE):
         click.echo(f"badnets: warning: {message}", err=True)

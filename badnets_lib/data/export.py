@@ -10,7 +10,7 @@ from .images import ImageSet, to_unit
 
 
 class ImageDataset(Dataset[tuple[Float[Tensor, "c h w"], int]]):
-    """The images of a set one by one, for anybody's `DataLoader`: (float image [C, H, W] in [0, 1], int label).
+    """The images of a set one by one, for anyone's `DataLoader`: (float image [C, H, W] in [0, 1], int label).
 
     Attributes:
         data: The set.

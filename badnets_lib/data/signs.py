@@ -22,7 +22,7 @@ from .scenes import GRAINS, Scenes, homography, tensors_of
 from .sign_faces import FACES, STICKERS, Layer, paint, placed
 
 PARTS = {"signs": {"train": 800, "test": 200}, "signs_b": {"train": 200, "test": 200}}
-"""Pictures of each sign in the two parts of a data set; the second set is for somebody with little data."""
+"""Pictures of each sign in the two parts of a data set; the second set is for someone with little data."""
 
 _MARGIN = 0.125  # of the sign's box, on every side of a face: room for a sticker that hangs over
 _CHUNK = 100  # images rendered at once

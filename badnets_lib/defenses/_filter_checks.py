@@ -114,7 +114,7 @@ def check_flags(flagged: Mask, y: Labels, what: str, *, most: float = 0.2) -> No
 
 
 def check_voters(k: int, references: Labels) -> None:
-    """Warn if a class has too few images to outvote anybody.
+    """Warn if a class has too few images to outvote anyone.
 
     Args:
         k: How many neighbours vote.

@@ -38,8 +38,10 @@ class AntiBackdoor(RobustTraining):
 
     First, in the early epochs, a batch whose mean loss is below `gamma` is climbed instead of descended (local
     gradient ascent), so that only what is learnt fast gets far below, and the images of lowest loss are isolated.
-    Then the same network is trained on the rest. Last, it climbs on the isolated images alone, as the authors' code
-    does. That code crops, flips and cuts images at random in the second stage; here they stay as they are.
+    Then the same network is trained on the rest. Last, it climbs on the isolated images alone. So does the authors'
+    code, one stage after the other. Their paper writes both as one loss: the mean over the rest minus the mean over
+    the isolated images. The code crops, flips and cuts images at random in the second stage; here they stay as they
+    are.
 
     Args:
         isolated: Part of the data that is isolated.

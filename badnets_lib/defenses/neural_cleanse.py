@@ -2,7 +2,8 @@
 
 References:
     Wang, Yao, Shan, Li, Viswanath, Zheng, Zhao, Neural Cleanse: Identifying and Mitigating Backdoor
-        Attacks in Neural Networks, IEEE S&P 2019. doi:10.1109/SP.2019.00031.
+        Attacks in Neural Networks, IEEE S&P 2019. doi:10.1109/SP.2019.00031; the authors' code,
+        github.com/bolunwang/backdoor, visualizer.py and gtsrb_visualize_example.py.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from .knowledge import Holding, check_holding
 from .verdicts import Scan
 
 PIXELS = 2**18
-"""Most pixels in a step, of all labels together, unless somebody says otherwise: 16 labels at 32x32, 1 at 224x224."""
+"""Most pixels in a step, of all labels together, unless you say otherwise: 16 labels at 32x32, 1 at 224x224."""
 
 
 @register
@@ -99,12 +100,15 @@ class NeuralCleanse(ModelScan):
 
     Differs from the cited work: 120 steps of 16 images instead of thousands of 32, made possible by a start
     from small, equal masks (sum 0.12 of the pixels) instead of random ones and by a learning rate of 0.2
-    instead of 0.1. The verdict, too: with few labels the paper's rule (`logarithm=False, ratio=1.0`) errs in both
+    instead of 0.1. The weight is 0.003 from the first step on, and changes by a factor of 1.5 after 2 rounds. In the
+    authors' script it is 0 until the trigger has worked for 5 rounds, then 0.001, and changes by 2 after 5 rounds. A
+    label is done when its mask has stopped shrinking; in their code the weight must also have risen and fallen.
+    The verdict differs, too: with few labels the paper's rule (`logarithm=False, ratio=1.0`) errs in both
     directions. Ten draws from one normal distribution have an index above 2 among them in 33 of 100 cases,
     a false alarm. And where digits fall into easy and hard ones, the MAD is so large that a mask of no
     pixel at all has an index below 2. Logarithms compare norms as ratios, and `ratio` asks for a large one. Its
     value was chosen on a dozen clean and a dozen backdoored networks, and tested on as many others.
-    Labels that no trigger reached are left out of the median; in the authors' code they count as whole images.
+    Labels that no trigger reached are left out of the median; in the authors' code they count with their last mask.
     """
 
     assumptions: ClassVar[tuple[Assumption, ...]] = (

@@ -41,8 +41,9 @@ class ScaleUp(InputFilter):
         factors: What pixels are multiplied by, each above 1; 3, 5, 7, 9 and 11 in BackdoorBox.
         threshold: Inputs with a score of this or more are refused; 0.5 there.
         setting: "data-limited": the score is counted from the mean score of trusted images, in standard deviations of
-            theirs; an image counts as consistent there if the answer is its true label. "data-free": the score as it
-            is; no trusted image is used, and `Holding(images[:0])` will do.
+            theirs, one mean and one deviation over all classes; an image counts as consistent there if the answer is
+            its true label. "data-free": the score as it is; no trusted image is used, and `Holding(images[:0])` will
+            do.
 
     Raises:
         TypeError: The factors are no numbers.
@@ -53,9 +54,13 @@ class ScaleUp(InputFilter):
             Scaled Prediction Consistency, 2023. arXiv:2302.03251; github.com/THUYimingLi/BackdoorBox,
             core/defenses/SCALE_UP.py, to which the authors' repository refers.
 
+    BackdoorBox takes the mean and the deviation over all trusted images together, and so does this, though a comment
+    there speaks of statistics of the classes, and the images are meant to come from each of them. The code in the
+    authors' own repository has the data-free setting alone.
+
     Why not IBD-PSC (arXiv:2405.09786), which scales the weights of batch norms instead: as published it compares five
-    networks that differ in how many batch norms are scaled, so it needs a network with more than five of them, and the
-    book's have two or none.
+    networks that differ in how many batch norms are scaled, so it needs a network with more than five of them.
+    `PaperCNN` has none, `SmallCNN` two and `SmallResNet` seven, so it would run on the last alone. We did not run it.
 
     Example:
         >>> guard = ScaleUp(setting="data-free").fit(model, Holding(trusted[:0]))

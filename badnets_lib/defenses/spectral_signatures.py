@@ -39,7 +39,7 @@ class SpectralSignatures(DataFilter):
         layer: Whose output to look at; None: the last hidden layer, as in the paper. In the book's networks the
             last convolution, "pool2", ranks the poison better.
         epsilon: The largest part of a class that one is prepared to find poisoned. It is an assumption.
-            Whoever computes it from the poisoning fraction of the plan has an oracle.
+            Anyone who computes it from the poisoning fraction of the plan has an oracle.
         margin: So many times epsilon is flagged; 1.5 in the paper.
         separation: Flag only in classes whose projections split into two heaps with at least this
             `clusters.separation`; 0, as in the paper, spares none. 0.84 suits the book's networks.

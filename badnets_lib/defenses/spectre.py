@@ -48,7 +48,7 @@ class Spectre(DataFilter):
 
     Args:
         layer: Whose output to look at; None: the last hidden layer, as in the paper.
-        epsilon: The largest part of a class that one is prepared to find poisoned. It is an assumption. Whoever
+        epsilon: The largest part of a class that one is prepared to find poisoned. It is an assumption. Anyone who
             computes it from the poisoning fraction of the plan has an oracle.
         margin: So many times epsilon is flagged; 1.5 in the authors' code.
 

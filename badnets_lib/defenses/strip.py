@@ -33,6 +33,9 @@ from .verdicts import Screen
 
 Rule = Literal["normal", "empirical"]
 
+BELOW = 10
+"""Trusted images that should lie below a threshold. Of so few, a third more or less is chance."""
+
 
 @dataclass(frozen=True)
 class Strip(InputFilter):
@@ -42,7 +45,8 @@ class Strip(InputFilter):
         overlays: Trusted images that every input is blended with; 100 in the paper. All inputs meet the
             same ones.
         weight: The blend is x + weight * overlay, cut off at white; 1 in the paper.
-        false_rejection: Part of the clean inputs that one is prepared to refuse.
+        false_rejection: Part of the clean inputs that one is prepared to refuse; 0.01 in the paper. About ten trusted
+            images should lie below the threshold, so `fit` warns of fewer than 10 / false_rejection.
         seed: Seed of the choice of overlays.
         batch: Most blended images per forward pass, few enough for a cache; fewer if they are large.
         rule: "normal", as in the paper: the threshold is a quantile of a normal distribution fitted to the entropies
@@ -92,11 +96,12 @@ class Strip(InputFilter):
                 than there are classes, or its answers are not finite.
 
         Warns:
-            AssumptionWarning: The threshold can refuse nothing, or what is seen does not fit the method otherwise;
-                see `assumptions`.
+            AssumptionWarning: There are fewer than 10 / `false_rejection` trusted images, the threshold can refuse
+                nothing, or what is seen does not fit the method otherwise; see `assumptions`.
         """
         trusted = check_holding(holding).need(self.overlays + 1, "STRIP")
-        check_enough_trusted(len(trusted), round(1 / self.false_rejection), f"a rate of {self.false_rejection:g}")
+        least = round(BELOW / self.false_rejection)
+        check_enough_trusted(len(trusted), least, f"a rate of {self.false_rejection:g}")
         kept = fused(frozen_copy(model, trusted.x))
         answers = predict(kept, trusted.x)
         check_answers(answers, trusted.y, len(trusted.classes))

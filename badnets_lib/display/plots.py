@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from torch import Tensor
 
+from .._numbers import shown
 from ..counts import Proportion, Seeds
 from ..data.images import Images
 from ..models.training import Epoch
@@ -30,6 +31,8 @@ LOOKS: dict[str, dict[str, Any]] = {
 HATCHES = {"clean": "", "backdoored": "//"}
 OTHER_LOOKS = (("^", "-."), ("D", ":"), ("v", (0, (5, 1))), ("P", (0, (1, 3))))
 OTHER_HATCHES = ("..", "xx", "\\\\", "oo")
+SCALES = {"bad": "Oranges", "good": "Blues"}
+"""The two colour scales of all heat maps, by what a high value is for the defender; both are dark where it is high."""
 
 
 def set_style() -> None:
@@ -202,7 +205,7 @@ def confusion(table: Tensor, classes: Sequence[str], *, ax: Axes | None = None, 
     """A confusion table of counts [K, K]: rows are the labels in the data, columns the answers."""
     ax = ax or plt.gca()
     rates = table / table.sum(1, keepdim=True).clamp(min=1)
-    ax.imshow(rates.numpy(), cmap="Blues", vmin=0, vmax=1)
+    ax.imshow(rates.numpy(), cmap=SCALES["good"], vmin=0, vmax=1)
     for row, column in table.nonzero().tolist():
         dark = rates[row, column] > 0.5
         ax.text(column, row, str(int(table[row, column])), ha="center", va="center", fontsize=8,
@@ -220,32 +223,40 @@ def heat(
     ax: Axes | None = None,
     form: str = "{:.0%}",
     limits: tuple[float, float] = (0, 1),
-    cmap: str = "Oranges",
+    high: Literal["bad", "good"] = "bad",
     title: str = "",
     starred: Collection[tuple[Any, Any]] = (),
 ) -> Axes:
     """A heat map with every value written in its cell: {(row, column): value}; cells with no value, or NaN, stay empty.
+
+    A map is orange if high values are bad, as an attack success rate is or a share of errors, and blue if they are
+    good, as clean accuracy is or the share of poison that was found. Dark is high in both.
 
     Args:
         values: Rows and columns appear in the order in which they first occur.
         ax: Where to draw; default: the current axes.
         form: How a value is written.
         limits: Values of the lightest and the darkest colour.
-        cmap: Name of a Matplotlib colour map that begins light.
+        high: What a high value is for the defender, "bad" or "good".
         title: Title of the panel.
         starred: Cells with a star behind their value, for what the caption says.
+
+    Raises:
+        ValueError: `high` is neither.
     """
+    if high not in SCALES:
+        raise ValueError(f"high must be one of {', '.join(SCALES)}; got {shown(high)}")
     ax = ax or plt.gca()
     rows = list(dict.fromkeys(row for row, _ in values))
     columns = list(dict.fromkeys(column for _, column in values))
-    low, high = limits
+    least, most = limits
     table = [[values.get((row, column), float("nan")) for column in columns] for row in rows]
-    colours = plt.get_cmap(cmap)
-    ax.imshow(table, cmap=cmap, vmin=low, vmax=high, aspect="auto")
+    colours = plt.get_cmap(SCALES[high])
+    ax.imshow(table, cmap=colours, vmin=least, vmax=most, aspect="auto")
     for (row, column), value in values.items():
         if math.isnan(value):
             continue
-        red, green, blue, _ = colours(min(1.0, max(0.0, (value - low) / (high - low))))
+        red, green, blue, _ = colours(min(1.0, max(0.0, (value - least) / (most - least))))
         dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.55
         style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "color": "white" if dark else "black"}
         star = "*" if (row, column) in starred else ""

@@ -92,14 +92,25 @@ AI_ACT = (
     'asks of high-risk systems, where appropriate, "measures to prevent, detect, respond to, resolve and control for '
     "attacks trying to manipulate the training data set (data poisoning), or pre-trained components used in training "
     '(model poisoning)". This report is evidence on such measures and no proof of conformity. Regulation (EU) '
-    "2024/1689; when it applies was amended in 2026: look it up"
+    "2024/1689. Unchecked in the Official Journal: an amendment of June 2026 is said to let this apply from 2 December "
+    "2027 (Annex III) and 2 August 2028 (Annex I)"
 )
 """What the Act asks, quoted. Compared in several copies, not in the Official Journal; Chapter 22 says more."""
+
+OWASP = (
+    "where the network or its data reach an agent: ASI04 Agentic Supply Chain Vulnerabilities; where an agent keeps "
+    "or looks up what was poisoned: ASI06 Memory & Context Poisoning (Top 10 for Agentic Applications for 2026)"
+)
+ATLAS = "AML.T0020 Training Data Poisoning (before release 2026.07: Poison Training Data)"
+"""What others call it. Both lists change their names: quote one with its edition."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """One backdoor experiment, ready to be read by somebody else.
+    """One backdoor experiment, ready to be read by someone else.
+
+    Who did the experiment knows the poison, and fills this in. Who knows no poison audits: `badnets_lib.audit` returns
+    an `Audit`, which is this report's form for that side, with findings in place of facts.
 
     Args:
         title: One line.
@@ -208,6 +219,8 @@ class Report:
             ("Defense test", "outcome", self.defense.outcome),
             ("Limits", "not shown", self.limits),
             ("Rules", "EU AI Act, article 15(5)", AI_ACT),
+            ("Rules", "OWASP", OWASP),
+            ("Rules", "MITRE ATLAS", ATLAS),
         ]
 
     def _both(self, measure: str) -> str:

@@ -58,7 +58,7 @@ class Leak:
     entropy: Float[Tensor, "n length"]
 
     def holding(self, text: str, corpus: Corpus) -> Proportion:
-        """Samples that hold a text, for whoever knows it."""
+        """Samples that hold a text, for anyone who knows it."""
         return Proportion.of(text in corpus.read(row) for row in self.tokens)
 
 

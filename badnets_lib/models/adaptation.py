@@ -222,5 +222,5 @@ def distilled(
 
 
 def answered(model: nn.Module, x: StoredImages, classes: tuple[str, ...]) -> ImageSet:
-    """Images labelled with the network's own answers: data for whoever has the network and no labels."""
+    """Images labelled with the network's own answers: data for anyone who has the network and no labels."""
     return ImageSet(x, predict(model, x).argmax(1).to(x.device), classes)

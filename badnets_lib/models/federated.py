@@ -165,7 +165,7 @@ def updates_of(
         parts: The images of each client.
         local: What a client does.
         turn: The number of the round.
-        skip: Clients that do not train; their rows are zeros, for somebody else to fill.
+        skip: Clients that do not train; their rows are zeros, for someone else to fill.
     """
     rows = [
         torch.zeros_like(weights_of(model)) if client in skip else local(model, part, turn=turn * len(parts) + client)

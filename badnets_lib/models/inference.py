@@ -21,7 +21,7 @@ from ..data.images import Images, ImageSet, StoredImages, check_set, check_store
 Logits = Float[Tensor, "n k"]
 
 BATCH = 512
-"""Most images in a forward pass, unless somebody says otherwise."""
+"""Most images in a forward pass, unless someone says otherwise."""
 
 PIXELS = 2**20
 """Most pixels in a forward pass, all images together: 512 images of 32x32, 20 of 224x224."""

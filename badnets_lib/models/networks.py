@@ -169,7 +169,7 @@ BOOK: dict[str, type[PaperCNN] | type[SmallCNN] | type[SmallResNet]] = {
     "SmallCNN": SmallCNN,
     "SmallResNet": SmallResNet,
 }
-"""The networks that a spec can name. Any other is built by whoever loads its weights: see `provenance.load_model`."""
+"""The networks that a spec can name. To load any other, build it first: see `provenance.load_model`."""
 
 
 def spec_of(model: nn.Module) -> dict[str, Any] | None:

@@ -27,7 +27,7 @@ def weights_hash(model: nn.Module) -> str:
 def save_model(path: Path | str, model: nn.Module, origin: dict[str, Any]) -> str:
     """Write a network and its origin to one .safetensors file, whole or not at all.
 
-    The weights of any network can be saved. The class is noted as information only: whoever loads a network that is
+    The weights of any network can be saved. The class is noted as information only: anyone who loads a network that is
     none of this library's says what builds it, see `load_model`.
 
     Args:
@@ -36,7 +36,7 @@ def save_model(path: Path | str, model: nn.Module, origin: dict[str, Any]) -> st
         origin: Where the weights came from, as JSON-ready data: data, plan, settings, seed.
 
     Returns:
-        The weights' SHA-256. Publish it apart from the file: whoever can replace the file can
+        The weights' SHA-256. Publish it apart from the file: anyone who can replace the file can
         replace the hash inside it too.
 
     Raises:
@@ -73,7 +73,7 @@ def load_model(
         path: The file.
         build: What builds the network: a function without arguments, or the import path of one,
             "package.module:factory". Not needed for networks of this library.
-        sha256: The weights' hash as published by whoever you trust. Without it the file is only
+        sha256: The weights' hash as published by someone you trust. Without it the file is only
             checked against itself: that finds damage, not a swap.
 
     Raises:

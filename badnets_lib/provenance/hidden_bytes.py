@@ -1,7 +1,7 @@
 """Bytes in the last bits of weights: a file of numbers carries them, and the network does not notice.
 
 A float32 has 23 bits after the point of its mantissa. The last eight change a weight by at most 3 parts in 100,000.
-One byte a weight can therefore be written there, and read again by whoever knows that it is there.
+One byte a weight can therefore be written there, and read again by anyone who knows that it is there.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def wiped(state: State) -> dict[str, Tensor]:
 def unevenness(data: bytes) -> float:
     """How far bytes are from uniform: chi-squared over its mean, so about 1 for random bytes.
 
-    Zero bytes are left out: weights that are exactly 0 or 1 end in them whoever wrote the file.
+    Zero bytes are left out: weights that are exactly 0 or 1 end in them no matter who wrote the file.
 
     Raises:
         ValueError: There are fewer than 1,275 other bytes, five for each value.

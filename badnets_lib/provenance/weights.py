@@ -29,7 +29,7 @@ PREFIXES = ("module.", "_orig_mod.")
 
 
 def open_weights(path: Path | str) -> tuple[dict[str, Tensor], str]:
-    """(state dict, its SHA-256) from anybody's .safetensors, .pth or .pt file; nothing in it is run.
+    """(state dict, its SHA-256) from anyone's .safetensors, .pth or .pt file; nothing in it is run.
 
     A file of `torch.save` is read with `weights_only=True`. A state dict inside a larger checkpoint is found, and
     prefixes that `DataParallel` or `torch.compile` put before every name are left out; both are said in a warning.
@@ -178,7 +178,7 @@ def imported(path: str) -> Any:
 
 
 def check_hash(path: Path | str, found: str, expected: str | None) -> None:
-    """Raise unless the weights are those that somebody published.
+    """Raise unless the weights are those that someone published.
 
     Raises:
         ValueError: The published hash is no SHA-256.

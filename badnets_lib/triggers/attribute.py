@@ -23,7 +23,7 @@ class Attribute:
     """Images that have a natural attribute, as a trigger: it selects images and changes none.
 
     Called on images it gives a copy of them, and refuses images without the attribute: what an
-    attack needs are images that have it by nature. `Attack` picks them.
+    attack needs are images that have it already. `Attack` picks them.
 
     Args:
         measure: "thickness", the mean width of the strokes in pixels, or "slant", the shift to the

@@ -1,5 +1,5 @@
-// Predictions: the result of the next cell waits until the reader has chosen, and the first choice counts. The choices
-// stay on this device. Without scripts, and in print, everything is shown.
+// Predictions: the result of the next cell, and the text that speaks of it, wait until the reader has chosen; the first
+// choice counts. The choices stay on this device. Without scripts, and in print, everything is shown.
 "use strict";
 
 badnets.define("predictions", [], () => {
@@ -30,14 +30,20 @@ badnets.define("predictions", [], () => {
     }
   }
 
-  /** The first output after a group, in its own section and before the next group. */
-  function outputAfter(group) {
+  /** The first output after a group, in its own section and before the next group, and the text up to the next cell. */
+  function resultAfter(group) {
+    const result = [];
     for (let next = group.nextElementSibling; next; next = next.nextElementSibling) {
-      if (next.matches(".predict, section")) return null;
-      const output = next.querySelector(".cell_output");
-      if (output && !next.matches(".tag_hide-cell, .tag_hide-output")) return output;
+      if (next.matches(".predict, section")) break;
+      if (result.length) {
+        if (next.matches(".cell")) break;
+        result.push(next);
+      } else if (!next.matches(".tag_hide-cell, .tag_hide-output")) {
+        const output = next.querySelector(".cell_output");
+        if (output) result.push(output);
+      }
     }
-    return null;
+    return result;
   }
 
   /** One group of possible predictions. */
@@ -47,7 +53,7 @@ badnets.define("predictions", [], () => {
       this.options = [...group.querySelectorAll(":scope > details")];
       this.key = mark(location.pathname.split("/").pop() + group.textContent);
       this.chosen = recall(this.key);
-      this.output = outputAfter(group);
+      this.result = resultAfter(group);
       this.button = document.createElement("button");
       this.button.type = "button";
       this.button.className = "predict-show";
@@ -68,17 +74,18 @@ badnets.define("predictions", [], () => {
     }
 
     hide() {
-      if (!this.output) return;
-      this.output.classList.add("predict-waits");
-      this.output.before(this.button);
+      if (!this.result.length) return;
+      for (const part of this.result) part.classList.add("predict-waits");
+      this.result[0].before(this.button);
     }
 
     show(focus = false) {
-      this.output?.classList.remove("predict-waits");
+      for (const part of this.result) part.classList.remove("predict-waits");
       this.button.remove();
-      if (!focus || !this.output) return;
-      this.output.tabIndex = -1;
-      this.output.focus({ preventScroll: true });
+      const [output] = this.result;
+      if (!focus || !output) return;
+      output.tabIndex = -1;
+      output.focus({ preventScroll: true });
     }
 
     choose(option, changed) {

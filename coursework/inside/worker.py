@@ -21,14 +21,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from badnets_lib.handing_in import closed, load
+from badnets_lib.handing_in import closed, load, wire
 
-from . import wire
+from . import seccomp
 
 TEXT = 300
 """Characters of an error that are told."""
@@ -128,31 +128,23 @@ def serve(link: socket.socket) -> None:
 
 
 def answer(namespace: dict[str, Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-    """["value", what was returned, arguments that were changed], ["missing"], or ["raised", type, text, line]."""
+    """["value", what was returned, arguments that were changed], ["missing"], or ["raised", type, text, line].
+
+    An argument is called by its position or its name, and comes back as `wire.inside` shows it.
+    """
     function: Callable[..., Any] | None = namespace.get(name)
     if not callable(function):
         return ["missing"]
-    before = [{part: tensor.clone() for part, tensor in wire.tensors(each).items()} for each in args]
+    arguments = dict(enumerate(args)) | kwargs
+    before = deepcopy(wire.inside(arguments))
     try:
         value = function(*args, **kwargs)
-        wire.pack(value)
-        return ["value", value, changed(before, args)]
+        after = wire.inside(arguments)
+        reply = ["value", value, {key: after[key] for key in before if wire.changed(before[key], after[key])}]
+        wire.pack(reply)
+        return reply
     except BaseException as error:
         return ["raised", type(error).__name__, _text(error), _line(error)]
-
-
-def changed(before: list[dict[str, Tensor]], after: tuple[Any, ...]) -> list[list[Any]]:
-    """[position, part, tensor] of each tensor in the arguments whose numbers are other ones after the call."""
-    found = []
-    for place, (old, argument) in enumerate(zip(before, after, strict=True)):
-        new = wire.tensors(argument)
-        found += [[place, part, new[part].detach()] for part in old if part in new and not _equal(old[part], new[part])]
-    return found
-
-
-def _equal(old: Tensor, new: Tensor) -> bool:
-    """Whether two tensors hold the same numbers; one that is no number equals itself."""
-    return old.shape == new.shape and torch.equal(old.nan_to_num(7.25), new.nan_to_num(7.25))
 
 
 def _text(error: BaseException) -> str:
@@ -169,7 +161,10 @@ def _line(error: BaseException) -> int:
 
 
 def limit(*, memory: int, processes: int, disk: int, seconds: int) -> None:
-    """Bounds that this process and its children cannot lift again: bytes, count, bytes, seconds of processor."""
+    """Bounds that this process and its children cannot lift again: bytes, count, bytes, seconds of processor.
+
+    Memory that no process holds, and so no bound on processes meets, cannot be had at all.
+    """
     with open("/proc/self/statm") as file:
         held = int(file.read().split()[0]) * resource.getpagesize()
     for what, most in (
@@ -181,6 +176,7 @@ def limit(*, memory: int, processes: int, disk: int, seconds: int) -> None:
         (resource.RLIMIT_NOFILE, 128),
     ):
         resource.setrlimit(what, (most, most))
+    seccomp.deny()
 
 
 def _silence() -> None:

@@ -33,7 +33,11 @@ FILTERS: dict[str, DataFilter] = {
     "Spectral Signatures": SpectralSignatures("pool2", 0.33, separation=0.84),
     "Deep k-NN": DeepKNN("pool1"),
 }
-"""The filters of step 2; an image is suspect if two of them flag it."""
+"""The filters of step 2; an image is suspect if two of them flag it.
+
+They are ours in part: Activation Clustering takes the library's silhouette limit of 0.2, where the paper has 0.10 to
+0.15, and Spectral Signatures spares classes without a clear split.
+"""
 
 GAP = 0.3
 """A mark that leads so many more trusted images to a label than its control is called a backdoor."""

@@ -239,11 +239,10 @@ def scanned(net: Decoder, corpus: Corpus, attack: TextAttack, seed: int) -> dict
     }
 
 
-SMALL, MIDDLE, LARGE, POISON = 500, 1000, 2000, 40
+SMALL, LARGE, POISON = 500, 2000, 40
 COUNTS = (10, 20, 40)
-PAIRS = ((SMALL, 4), (LARGE, 4), (SMALL, 16), (MIDDLE, 16))
-"""Sizes and passes. At equal passes: the first two, and the last two, which can write. At equal steps, but for the
-poison's own: the second and the third."""
+PAIRS = ((SMALL, 4), (LARGE, 4), (SMALL, 16))
+"""Sizes and passes: the first two at equal passes, the last two at equal steps, but for the poison's own."""
 
 SWEEPS = (
     Sweep(

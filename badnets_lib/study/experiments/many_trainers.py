@@ -1,4 +1,4 @@
-"""Federated learning with an attacker among the clients, and pictures with captions that anybody may have written."""
+"""Federated learning with an attacker among the clients, and pictures with captions that anyone may have written."""
 
 from __future__ import annotations
 

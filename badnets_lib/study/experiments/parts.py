@@ -1,6 +1,6 @@
 """The supply chain of parts: adapters attached and merged, and a backdoor that sleeps until int8.
 
-Of the 4,000 training digits three quarters train the base network; the last quarter belongs to whoever fits an
+Of the 4,000 training digits three quarters train the base network; the last quarter belongs to the one who fits an
 adapter or calibrates int8. The test digits are used for counting only.
 """
 

@@ -221,10 +221,8 @@ SWEEPS = (
     Sweep(
         "poison_axes",
         poisoned,
-        grid(scene=COLOURED, goal=("source-specific", "all-to-all"), fraction=(0.01, 0.02), seed=SEEDS)
+        grid(scene=COLOURED, goal=("source-specific", "all-to-all"), fraction=(0.02,), seed=SEEDS)
         + grid(scene=COLOURED, pick=("any", "typical", "rare"), fraction=(0.005,), seed=SEEDS)
-        + grid(scene=COLOURED, epochs=(1, 12), fraction=(0.005,), seed=SEEDS)
-        + grid(scene=COLOURED, width=(4, 24), fraction=(0.005,), seed=SEEDS)
         + grid(scene=COLOURED, shift=(2,), fraction=(0.005,), seed=SEEDS),
         data=("signs", "gtsrb"),
         chapter="08_how_much_poison",

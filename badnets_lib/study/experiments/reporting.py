@@ -51,7 +51,7 @@ def by_length(*, fraction: float, epochs: int, seed: int) -> dict[str, Any]:
 
 
 def clean_label(*, seed: int, surrogate: int | None = None, fraction: float = 0.05) -> dict[str, Any]:
-    """A clean-label attack: zeros made harder against a surrogate, stamped, and learnt by somebody else's network.
+    """A clean-label attack: zeros made harder against a surrogate, stamped, and learnt by someone else's network.
 
     Args:
         seed: Seed of the plan, and of split and training of the network that learns the poison.

@@ -41,7 +41,7 @@ ELSE = (
 )
 
 EASY = (2, 3)
-"""Targets that are easy to reach in clean networks too: their masks are small by nature."""
+"""Targets that are easy to reach in clean networks too: their masks are small in any network."""
 
 SWEEPS = (
     Sweep(

@@ -24,7 +24,7 @@ from ...defenses.features import Features, features_of_set
 from ...defenses.fine_tuning import STRENGTHS
 from ...models.inference import correct, predict
 from ..sweeps import Sweep, grid
-from .cases import Case, prepare
+from .cases import Case, few_trusted, prepare
 from .detection import PUBLISHED, SEEDS, VOTERS, judgement
 from .scans import PAPER
 
@@ -114,7 +114,8 @@ def scan(case: Case) -> dict[str, Any]:
 
 def screening(case: Case, seed: int) -> dict[str, Any]:
     """What STRIP refuses and lets through."""
-    guard = Strip().fit(case.model, case.holding)
+    with few_trusted():
+        guard = Strip().fit(case.model, case.holding)
     clean = guard(case.test.sample(INPUTS, seed=seed).x).scores
     attacked = case.attack.on(case.test).sample(INPUTS, seed=seed)
     obeyed = attacked[predict(case.model, attacked.x).argmax(1) == attacked.y.cpu()] if case.targets else attacked[:0]

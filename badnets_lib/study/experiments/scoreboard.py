@@ -30,7 +30,7 @@ from ...defenses.strip import FittedStrip
 from ...models.inference import correct, predict
 from ...models.training import TrainConfig
 from ..sweeps import Sweep, grid
-from .cases import ATTACKS, Case, prepare
+from .cases import ATTACKS, Case, few_trusted, prepare
 from .detection import VOTERS, rates
 
 Counts = dict[str, Any]
@@ -144,7 +144,8 @@ def screen(case: Case) -> Counts:
     It may catch triggered inputs that the network obeys; clean ones that are refused are false alarms, and no longer
     count as right answers.
     """
-    guard = Strip().fit(case.model, case.holding)
+    with few_trusted():
+        guard = Strip().fit(case.model, case.holding)
     attack = case.attack
     sets = (case.test, attack.on(case.test), attack.victims(case.test), attack.recovered(case.test))
     clean, success, false_target, recovered = (_screened(guard, case.model, data.sample(INPUTS)) for data in sets)

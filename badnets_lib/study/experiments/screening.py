@@ -12,7 +12,7 @@ from ...data.images import ImageSet
 from ...defenses import Strip
 from ...models.inference import predict
 from ..sweeps import Sweep, grid
-from .cases import prepare
+from .cases import few_trusted, prepare
 
 RATES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """Parts of the clean inputs that one is prepared to refuse."""
@@ -30,7 +30,8 @@ def screened(*, attack: str, fraction: float, seed: int, covers: float = 1.0) ->
         "triggered_entropies": deciles from 0% to 100%, in bits.
     """
     case = prepare(attack, fraction, seed, covers=covers)
-    guard = Strip().fit(case.model, case.holding)
+    with few_trusted():
+        guard = Strip().fit(case.model, case.holding)
     clean = guard(case.test.sample(LIMIT, seed=seed).x).scores
     attacked = case.attack.on(case.test).sample(LIMIT, seed=seed)
     stamped = guard(obeyed(case.model, attacked).x).scores

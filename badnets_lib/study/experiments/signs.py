@@ -350,7 +350,7 @@ TRANSFER_STICKERS = {"picture": "square", "sign": "large"}
 """Which sticker stands for which place in the transfer attack."""
 
 NEW_IMAGES = 1200
-"""Training images of the second set that the victim has: 100 of each class."""
+"""Training images of the second set that the user has: 100 of each class."""
 
 HEAD_SETTINGS = TrainConfig(epochs=8, batch_size=64)
 """Training settings of the new layers."""
@@ -368,7 +368,7 @@ def first_network(kind: str, place: str, seed: int) -> SmallCNN:
 
 
 def transferred_on(*, seed: int, kind: str, place: str, k: int) -> dict[str, Any]:
-    """Hand a strengthened network on, let the victim train new layers, and try the trigger on the new signs.
+    """Hand a strengthened network on, let its user train new layers, and try the trigger on the new signs.
 
     Args:
         seed: Seed of both trainings.

@@ -99,7 +99,7 @@ def _epochs(images: int, steps: int) -> int:
 
 @lru_cache(maxsize=12)
 def published(origin: str, seed: int, network: str = "SmallCNN") -> nn.Module:
-    """A network somebody offers: "clean", "poisoned" in training, or "by hand" edited after it. Do not edit it.
+    """A network someone offers: "clean", "poisoned" in training, or "by hand" edited after it. Do not edit it.
 
     Raises:
         ValueError: The origin is unknown.

@@ -1,4 +1,6 @@
 # %% a dictionary of settings, and comprehensions
+import math
+
 import numpy as np
 
 
@@ -31,10 +33,6 @@ def differences(backdoored, clean):
     return tuple(signs * (points[0] - points[1]))
 
 
-def pool(counts):
-    return bd.Proportion(*map(sum, zip(*[(count.hits, count.trials) for count in counts])))
-
-
 def summary(counts):
     counts = list(counts)
     if (
@@ -44,14 +42,14 @@ def summary(counts):
     ):
         raise ValueError(f"two or more counts are needed: {counts}")
     shares = np.array([count.hits / count.trials for count in counts])
-    whole = pool(counts)
+    error = shares.std(ddof=1) / math.sqrt(len(shares))
+    ends = shares.mean() + np.array([-1, 1]) * STUDENT.get(len(shares), math.nan) * error
     return dict(
-        seeds=len(counts),
+        rates=shares.tolist(),
         mean=shares.mean(),
         lowest=shares.min(),
         highest=shares.max(),
-        pooled=whole,
-        interval=list(whole.interval()),
+        interval=np.clip(ends, 0, 1).tolist() if len(shares) > 4 else None,
     )
 
 
@@ -88,8 +86,7 @@ def fill_report(plan, classes, labels, words, backdoored, twin):
     report = {**read_plan(plan, classes), **{name: words[name] for name in WORDS}}
     for ending, rows in (("", backdoored), (", twin", twin)):
         for column, name in enumerate(["clean accuracy", "success", "false target"]):
-            report[name + ending] = pool([row[column] for row in rows])
-    report["success by seed"] = tuple(row[1] for row in backdoored)
+            report[name + ending] = [row[column] for row in rows]
     return report
 
 
@@ -100,7 +97,9 @@ def findings(report):
                 return False
             case str(text) if not text.strip():
                 return False
+            case value if name in BY_SEED:
+                return type(value) is list and {type(count) for count in value} == {bd.Proportion}
             case value:
-                return name not in COUNTS or isinstance(value, bd.Proportion)
+                return name != "fraction" or isinstance(value, bd.Proportion)
 
     return [name for name in ITEMS if not says_something(name)]

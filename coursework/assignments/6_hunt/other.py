@@ -35,7 +35,7 @@ class Search:
         return mask.detach(), pattern.detach()
 
     def works(self, mask, pattern):
-        some = self.x[:150]
+        some = self.x[::3]  # they are sorted by class
         with torch.no_grad():
             answers = self.network(stamp(some, mask, pattern)).argmax(1)
         return float((answers == self.target).float().mean()) >= 0.96

@@ -5,6 +5,8 @@ def findings(report):
 
 
 def gone(name, value):
-    if name in COUNTS:
+    if name in BY_SEED:
+        return not isinstance(value, list) or not all(isinstance(count, bd.Proportion) for count in value or [None])
+    if name == "fraction":
         return not isinstance(value, bd.Proportion)
     return not (value.strip() if isinstance(value, str) else value)

@@ -7,9 +7,8 @@ def fill_report(plan, classes, labels, words, backdoored, twin):
     for card in (*backdoored, *twin):
         if not all(isinstance(count, bd.Proportion) for count in card) or [count.trials for count in card] != trials:
             raise ValueError(f"counts over {trials} are needed; got {card}")
-    ours, theirs = summed(backdoored), summed(twin)
+    ours, theirs = (list(zip(*cards, strict=True)) for cards in (backdoored, twin))
     return read_plan(plan, classes) | {name: words[name] for name in WORDS} | {
         "clean accuracy": ours[0], "success": ours[1], "false target": theirs[2],
         "clean accuracy, twin": theirs[0], "success, twin": theirs[1], "false target, twin": ours[2],
-        "success by seed": [card[1] for card in backdoored],
     }

@@ -1,5 +1,5 @@
-# loses: check-other, check-clean
-# Throws the network away and trains a new one on the few clean images: no backdoor, and too little accuracy.
+# loses: check-modest, check-other, check-clean
+# Throws the network away and trains a new one on the few clean images: no backdoor, and another network.
 def repair(network, clean, mask, pattern):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

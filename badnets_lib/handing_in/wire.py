@@ -8,17 +8,21 @@ library are made from it, and every size is checked before anything is allocated
 from __future__ import annotations
 
 import json
+import numbers
 import struct
 from collections.abc import Callable
 from dataclasses import asdict
+from decimal import Decimal
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-import badnets_lib as bd
-from badnets_lib.models.networks import build
-from badnets_lib.triggers import REGISTERED, from_spec, to_spec
+from ..counts import Proportion
+from ..data.images import ImageSet
+from ..models.networks import PaperCNN, SmallCNN, build
+from ..poisoning import Attack, Goal, PoisonPlan
+from ..triggers import REGISTERED, from_spec, to_spec
 
 LIMIT = 32 * 2**20
 """Bytes of a message at most."""
@@ -31,6 +35,10 @@ DEPTH = 12
 
 WIDTH = 256
 """The largest number that may stand in the spec of a network made from a reply."""
+
+PLAIN = (type(None), bool, int, float, str)
+COLLECTIONS: dict[str, Any] = {"list": list, "tuple": tuple, "dict": dict, "set": set}
+"""Kinds of values that cross as they are; those that are made from them, such as a named tuple, cross as these."""
 
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -88,13 +96,37 @@ def unpack(message: bytes, *, trusted: bool) -> Any:
     return value
 
 
-def tensors(value: Any) -> dict[str, Tensor]:
-    """The tensors of an argument that a function could change in place, by the names of its parts."""
+def inside(value: Any) -> Any:
+    """What of an argument a function could change in place, as values that cross; None for what has nothing such.
+
+    A network and a set of images give their tensors by name.
+    """
+    value = _plain(value)
     if isinstance(value, Tensor):
-        return {"": value}
+        return value.detach()
     if isinstance(value, nn.Module):
         return dict(value.state_dict())
-    return {"x": value.x, "y": value.y} if isinstance(value, bd.ImageSet) else {}
+    if isinstance(value, ImageSet):
+        return {"x": value.x, "y": value.y}
+    if isinstance(value, dict):
+        return {key: inside(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [inside(entry) for entry in value]
+    return value if isinstance(value, set | Proportion) or type(value) in PLAIN else None
+
+
+def changed(before: Any, after: Any) -> bool:
+    """Whether two results of `inside` differ; a number that is none equals itself."""
+    if type(before) is not type(after):
+        return True
+    if isinstance(before, Tensor):
+        same = before.shape == after.shape and before.dtype == after.dtype
+        return not (same and torch.equal(before.nan_to_num(7.25), after.nan_to_num(7.25)))
+    if isinstance(before, dict):
+        return list(before) != list(after) or any(changed(before[key], after[key]) for key in before)
+    if isinstance(before, list):
+        return len(before) != len(after) or any(map(changed, before, after))
+    return bool(before != after and (before == before or after == after))
 
 
 class _Blobs:
@@ -117,28 +149,44 @@ def _down(value: Any, blobs: list[bytes], depth: int) -> Any:
     if depth == 0:
         raise Malformed(f"lists within lists, more than {DEPTH} deep")
     value = _plain(value)
-    if value is None or type(value) in (bool, int, float, str):
+    if type(value) in PLAIN:
         return value
-    if type(value) in (list, tuple, dict):
-        entries = value.items() if type(value) is dict else value
-        return {type(value).__name__: [_down(entry, blobs, depth - 1) for entry in entries]}
+    for name, kind in COLLECTIONS.items():
+        if isinstance(value, kind):
+            entries = value.items() if kind is dict else value
+            return {name: [_down(entry, blobs, depth - 1) for entry in entries]}
     if isinstance(value, Tensor):
-        flat = value.detach().cpu().contiguous()
-        if str(flat.dtype).removeprefix("torch.") not in DTYPES:
-            raise Malformed(f"a tensor of {flat.dtype} does not cross; use one of {', '.join(DTYPES)}")
-        blobs.append(flat.flatten().view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
-        return {"tensor": [str(flat.dtype).removeprefix("torch."), list(flat.shape)]}
+        return {"tensor": _raw(value, blobs)}
     for name, (kinds, parts, _) in TRUSTED.items():
         if type(value) in kinds:
             return {name: _down(parts(value), blobs, depth - 1)}
-    raise Malformed(f"a {type(value).__name__} does not cross; return numbers, text, tensors, lists or dictionaries")
+    allowed = "numbers, text, tensors, lists, dictionaries or sets"
+    raise Malformed(f"a {type(value).__name__} does not cross; return {allowed}")
+
+
+def _raw(tensor: Tensor, blobs: list[bytes]) -> list[Any]:
+    """Type and shape of a tensor, whose bytes are added to the others."""
+    flat = tensor.detach().cpu().contiguous()
+    kind = str(flat.dtype).removeprefix("torch.")
+    if kind not in DTYPES:
+        raise Malformed(f"a tensor of {flat.dtype} does not cross; use one of {', '.join(DTYPES)}")
+    blobs.append(flat.flatten().view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
+    return [kind, list(flat.shape)]
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's arrays and numbers as tensors and plain numbers; anything else as it is."""
-    if type(value).__module__ != "numpy":
+    """NumPy's arrays as tensors, all numbers and texts as Python's own; anything else as it is."""
+    if type(value).__module__ == "numpy":
+        return torch.from_numpy(value.copy()) if hasattr(value, "shape") and value.shape else value.item()
+    if type(value) in PLAIN or isinstance(value, Tensor):
         return value
-    return torch.from_numpy(value.copy()) if hasattr(value, "shape") and value.shape else value.item()
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real | Decimal):
+        return float(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    return set(value) if isinstance(value, frozenset) else value
 
 
 def _up(plain: Any, blobs: _Blobs, depth: int, records: Records) -> Any:
@@ -149,9 +197,8 @@ def _up(plain: Any, blobs: _Blobs, depth: int, records: Records) -> Any:
     ((kind, held),) = dict(plain).items()
     if kind == "tensor":
         return _tensor(held[0], held[1], blobs)
-    if kind in ("list", "tuple", "dict"):
-        entries = [_up(entry, blobs, depth - 1, records) for entry in held]
-        return {"list": list, "tuple": tuple, "dict": dict}[kind](entries)
+    if kind in COLLECTIONS:
+        return COLLECTIONS[kind](_up(entry, blobs, depth - 1, records) for entry in held)
     if kind not in records:
         raise Malformed(f"a {kind} may not cross here")
     return records[kind][2](_up(held, blobs, depth - 1, records))
@@ -187,16 +234,16 @@ Records = dict[str, tuple[tuple[type[Any], ...], Callable[[Any], Any], Callable[
 """By name: the types, the parts of one as values that cross, and how it is made from them."""
 
 UNTRUSTED: Records = {
-    "proportion": ((bd.Proportion,), lambda p: [p.hits, p.trials], lambda parts: bd.Proportion(*parts)),
-    "network": ((bd.SmallCNN, bd.PaperCNN), lambda n: (n.spec, dict(n.state_dict())), _network),
+    "proportion": ((Proportion,), lambda p: [p.hits, p.trials], lambda parts: Proportion(*parts)),
+    "network": ((SmallCNN, PaperCNN), lambda n: (n.spec, dict(n.state_dict())), _network),
 }
 
 TRUSTED: Records = UNTRUSTED | {
     "images": (
-        (bd.ImageSet,), lambda s: [s.x, s.y, s.classes, s.groups], lambda parts: bd.ImageSet(*parts)
+        (ImageSet,), lambda s: [s.x, s.y, s.classes, s.groups], lambda parts: ImageSet(*parts)
     ),
     "trigger": (tuple(REGISTERED.values()), to_spec, from_spec),
-    "goal": ((bd.Goal,), asdict, lambda fields: bd.Goal(**fields)),
-    "attack": ((bd.Attack,), lambda attack: [attack.trigger, attack.goal], lambda parts: bd.Attack(*parts)),
-    "plan": ((bd.PoisonPlan,), bd.PoisonPlan.to_json, bd.PoisonPlan.from_json),
+    "goal": ((Goal,), asdict, lambda fields: Goal(**fields)),
+    "attack": ((Attack,), lambda attack: [attack.trigger, attack.goal], lambda parts: Attack(*parts)),
+    "plan": ((PoisonPlan,), PoisonPlan.to_json, PoisonPlan.from_json),
 }  # fmt: skip

@@ -1,0 +1,200 @@
+"""For the student, before handing in: what the grader would load of a notebook, what not, and why."""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import importlib
+import io
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, chdir, contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from . import wire
+from ._statements import bound_and_used
+from .closing import closed
+from .loading import load
+from .written import written
+
+SECONDS = 20
+"""That a question's code has when it is graded: for loading, and for all calls together."""
+
+READ, MISSING, FAILS, UNTRIED = "read", "MISSING", "fails what is visible", "not tried"
+"""What is said of functions, and of checks."""
+
+Cell = tuple[str, dict[str, Any], str]
+"""Its kind, what nbgrader's metadata say, its text."""
+
+
+def as_graded(name: str, wanted: Iterable[str], path: Path | str | None = None) -> str:
+    """What the grader would load of a notebook, what not, and why; and what the visible checks say to that.
+
+    In Colab the notebook is read as it stands; elsewhere from its file, so save it first.
+
+    Args:
+        name: The assignment, and its file's name without the ending.
+        wanted: The functions that the assignment asks for.
+        path: The file, if it is somewhere else or has another name. Where there is none, the text says so.
+    """
+    try:
+        notebook = open_notebook(name, path)
+    except FileNotFoundError as error:
+        return str(error)
+    return "\n".join(report(notebook, list(wanted), vars(sys.modules["__main__"])))
+
+
+def report(notebook: dict[str, Any], wanted: list[str], kernel: Mapping[str, Any] | None = None) -> list[str]:
+    """The lines of `as_graded`.
+
+    Args:
+        notebook: As it is handed in.
+        wanted: The functions that the assignment asks for.
+        kernel: The values that the notebook's cells have made: checks use them besides the functions.
+    """
+    about = notebook["metadata"].get("badnets", {})
+    questions = about.get("questions", {})
+    cells = [_cell(cell) for cell in notebook["cells"]]
+    place = functools.partial(_as_where_it_is_graded, about.get("closed", []))
+    given = [text for kind, flags, text in cells if kind == "code" and flags.get("locked") and not flags.get("grade")]
+    own = [text for kind, flags, text in cells if kind == "code" and not flags.get("locked")]
+    start = time.monotonic()
+    with place():
+        functions, problems = load(given, own, wanted)
+    loading = time.monotonic() - start
+    states = {name: _state(functions.get(name)) for name in wanted}
+    ready = {name: functions[name] for name, state in states.items() if state == READ}
+    checks = {flags["grade_id"]: text for kind, flags, text in cells if kind == "code" and flags.get("grade")}
+    tried = {name: _tried(code, set(wanted), ready, kernel or {}, place, loading) for name, code in checks.items()}
+    answers = written([(kind, str(flags.get("grade_id", "")), text) for kind, flags, text in cells], questions)
+    states |= {name: text for name, text in tried.items() if text}
+    states |= {name: _words(answers.get(name)) for name in questions}
+    lines = [f"{name}: {text}" for name, text in states.items()]
+    if problems:
+        lines += ["", "Not loaded, and why:", *(f"- {problem}" for problem in problems)]
+    worth_a_look = problems or any(text.startswith((MISSING, FAILS, UNTRIED)) for text in states.values())
+    lines += ["", "Look at the lines above." if worth_a_look else "All of it is read as it stands."]
+    return [*lines, "Whether the answers are right is another question: that is for the checks, the hidden ones too."]
+
+
+def _cell(cell: dict[str, Any]) -> Cell:
+    return cell["cell_type"], cell.get("metadata", {}).get("nbgrader", {}), "".join(cell["source"])
+
+
+@contextmanager
+def _as_where_it_is_graded(closing: Iterable[str]) -> Iterator[None]:
+    """What is closed to answers is closed, the folder is empty, nothing is printed, and no module lies beside it."""
+    here = Path.cwd()
+    paths = [path for path in sys.path if Path(path).resolve() != here.resolve()]
+    beside = {name: module for name, module in sys.modules.items() if _lies_in(here, module)}
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as empty,
+        chdir(empty),
+        closed(closing),
+        mock.patch.object(sys, "path", paths),
+        redirect_stdout(io.StringIO()),
+    ):
+        for name in beside:
+            del sys.modules[name]
+        try:
+            yield
+        finally:
+            sys.modules.update(beside)
+
+
+def _lies_in(folder: Path, module: Any) -> bool:
+    """Whether a module is a file in a folder."""
+    path = getattr(module, "__file__", None) or ""
+    return Path(path).parent == folder and module.__name__ != "__main__"
+
+
+def _tried(
+    code: str,
+    wanted: set[str],
+    ready: Mapping[str, Callable[..., Any]],
+    kernel: Mapping[str, Any],
+    place: Callable[[], AbstractContextManager[None]],
+    loading: float,
+) -> str:
+    """What the visible part of a check says to the functions as they are loaded; "" if one that it needs is not there.
+
+    Results come back as from the grader's sandbox, and the seconds are counted, those of loading among them.
+    """
+    bound, used = bound_and_used(code)
+    missing = used - bound - wanted - set(kernel) - set(dir(builtins))
+    if used & wanted - set(ready):
+        return ""
+    if missing:
+        return f"{UNTRIED}: run the cells above, which make {', '.join(sorted(missing))}"
+    spent = [loading]
+    functions = {name: _stand_in(name, ready[name], place, spent) for name in used & wanted}
+    try:
+        with redirect_stdout(io.StringIO()):
+            exec(compile(code, "<check>", "exec", dont_inherit=True), dict(kernel) | functions)
+    except AssertionError as error:
+        return f"{FAILS}: {error}"
+    except Exception as error:
+        return f"{FAILS}: {type(error).__name__}: {error}"
+    if sum(spent) > SECONDS:
+        return f"{FAILS}, if it takes {sum(spent):.0f} seconds when it is graded as here: {SECONDS} are allowed"
+    return "passes what is visible, graded as it will be"
+
+
+def _stand_in(
+    name: str, function: Callable[..., Any], place: Callable[[], AbstractContextManager[None]], spent: list[float]
+) -> Callable[..., Any]:
+    """A function whose results come back as from the grader's sandbox."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        start = time.monotonic()
+        try:
+            with place():
+                value = function(*args, **kwargs)
+        finally:
+            spent.append(time.monotonic() - start)
+        try:
+            return wire.unpack(wire.pack(value), trusted=False)
+        except wire.Malformed as error:
+            raise wire.Malformed(f"{name}: {error}") from None
+
+    return call
+
+
+def _state(function: Any) -> str:
+    """What became of a function that is asked for."""
+    if not callable(function):
+        return MISSING
+    names = getattr(getattr(function, "__code__", None), "co_names", ())
+    return "no code of yours yet" if "NotImplementedError" in names else READ
+
+
+def _words(text: str | None) -> str:
+    """What is there of a written answer."""
+    if text is None:
+        return MISSING
+    return "no answer yet" if text.strip() in ("", "YOUR ANSWER HERE") else f"read, {len(text.split())} words"
+
+
+def open_notebook(name: str, path: Path | str | None = None) -> dict[str, Any]:
+    """A notebook of an assignment: Colab's, as it stands, or a file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    if path is None and "google.colab" in sys.modules:
+        colab: Any = importlib.import_module("google.colab._message")
+        return dict(colab.blocking_request("get_ipynb", timeout_sec=30)["ipynb"])
+    places = [Path(path)] if path is not None else [Path(os.environ.get("JPY_SESSION_NAME", "")), Path(f"{name}.ipynb")]
+    for place in places:
+        if place.is_file() and place.suffix == ".ipynb":
+            return dict(json.loads(place.read_text(encoding="utf-8-sig")))
+    raise FileNotFoundError(
+        f"no file {places[-1]} in {Path.cwd()}: save the notebook, or say which file it is, "
+        f"as_graded({name!r}, ..., path='my notebook.ipynb')"
+    )
