@@ -67,7 +67,6 @@ address: $(FULL) ## rewrite setup cells and Colab badges after the address, the 
 
 colab: $(FULL) ## run three chapters as a Colab user does, in a fresh environment (WITH=python3.12 TORCH=oldest, tested or newest; RECORD=1 dates the status page)
 	$(BIN)/python -m tools colab --python $(or $(WITH),$(PYTHON)) --torch $(or $(TORCH),newest) $(if $(RECORD),--record)
-	$(if $(RECORD),$(BIN)/python tools/build.py status)
 
 release: $(FULL) ## check a release: address, version, changelog, tag, notebooks, built files (CONTRIBUTING has the order)
 	$(BIN)/python -m tools release
@@ -110,9 +109,7 @@ attack: $(FULL) ## play a folder of plan.json against the course's detectors (FR
 	$(BIN)/python -m tools attack "$(FROM)"
 
 clean: ## remove what was built (not the environment, finished cells of sweeps, or marks)
-	@test ! -d _build || find _build -mindepth 1 -maxdepth 1 ! -name sweeps ! -name coursework -exec rm -rf {} +
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	@$(PYTHON) -m tools clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

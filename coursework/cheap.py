@@ -4,9 +4,10 @@
 
 makes a zoo of its own in `_build/`, measures every statistic below on each network, and writes how well each ranks the
 backdoored above the clean to `coursework/assignments/6_hunt/cheap.json`, with the points of hunters who have nothing
-else, and the score of the best of them. That one was picked after the fact, so its points are a little flattering. With
-`--kind adapters` it takes the practice zoo of adapters instead, measures the same of the changes that they make as well,
-and writes `cheap-adapters.json`. Cost: minutes of processor time, most of them for the zoo.
+else, and the score of the best of them. That one was picked afterwards, so its points are a little flattering.
+
+With `--kind adapters` it takes the practice zoo of adapters instead, measures the same of the changes that they make
+as well, and writes `cheap-adapters.json`. Cost: minutes of processor time, most of them for the zoo.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ LOOKED_AT = 50
 
 TOGETHER = "all of them, by regression"
 HUNTERS = 5
-"""So many single statistics, those whose AUC is farthest from 0.5, are scored as hunters beside all of them together."""
+"""So many single statistics, those whose AUC is farthest from 0.5, are scored as hunters, and all of them together."""
 
 Numbers = np.ndarray[Any, Any]
 

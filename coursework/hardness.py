@@ -4,9 +4,9 @@
     python -m coursework.hardness 4 --variants 5
 
 writes `hardness.json` beside the notes of each assignment, with the points of both solutions under every variant, and
-prints what of it stands in the notes. The good solution is the folder's `other.py`; the fair one is the same with one of
-the typical mistakes of `wrong/`. Both are our own code, so they run in this process. The checks of assignments 3 to 6
-train networks. A run that was stopped goes on where it was, as long as no check and no solution has changed.
+prints what of it stands in the notes. The good solution is the folder's `other.py`; the fair one is the same with one
+of the typical mistakes of `wrong/`. Both are our own code, so they run in this process. The checks of assignments 3
+to 6 train networks. A run that was stopped goes on where it was, as long as no check and no solution has changed.
 """
 
 from __future__ import annotations

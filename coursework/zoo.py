@@ -11,14 +11,16 @@ of the salt "practice" is public by intent.
 A zoo of adapters (`adapters.py`) has one honest network more, `base.safetensors`. Its `zoo.json` names that under
 "base", and all other files are low-rank adapters for it. Draws, answers and scores are the same.
 
-What might give the truth away, and why it does not:
+What might give the truth away, and what was done about it:
 
 - Files: each architecture has one size and one header, and is drawn alike for both kinds; one statement of origin, no
   index, no seed, no accuracy. At the end all are written anew in the order of their names, so that their times do not
   tell which network took several attempts.
 - Training: both kinds see as many images for as many steps, as many of them stamped with triggers of the same families,
   and all must reach the same clean accuracy. The stamped images of a clean network have labels that were drawn at
-  random, so that weights and accuracies may suffer alike. How far they do, `cheap.py` measures.
+  random, so that weights and accuracies may suffer alike. They do not suffer alike enough: `cheap.py` measures that
+  statistics which search for nothing rank the networks almost without error. So the ranking is worth few points; what
+  the statistics do not tell is the trigger, which is worth two thirds of all.
 - Training again: each network saw digits of its own, 3,000 of 3,500. Torch's generators start from 32 bits, which can
   be tried out; this draw starts from 256, so nobody can train a clean twin and compare weights.
 - Numbers: from 40% to 60% are backdoored, and how many is drawn, too.

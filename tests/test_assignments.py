@@ -6,7 +6,10 @@ passes the visible checks and loses exactly its own points. 5. An honest but dif
 """
 
 import json
+import pkgutil
 import re
+import subprocess
+import sys
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from html import escape
@@ -17,11 +20,10 @@ from leaks import leaks, plain, secrets
 from project import ROOT, settings
 
 import badnets_lib as bd
-from badnets_lib import handing_in
+from badnets_lib import defenses, handing_in, triggers
 from coursework import masters
 from coursework.grading import Grader
 from coursework.masters import HIDDEN, MARKS, SOLUTION, Master, source
-from coursework.sandbox import Limits, Sandbox
 from coursework.submissions import Submission
 from coursework.variants import MASTERS, Variant
 
@@ -54,6 +56,12 @@ def failing(grader, notebook, *, hidden):
         except Exception:
             failed.append(cell["metadata"].get("nbgrader", {}).get("grade_id", cell["id"]))
     return failed
+
+
+def black(code):
+    """Code as Black lays it out, 88 columns wide."""
+    command = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length", "88", "-"]
+    return subprocess.run(command, input=code, capture_output=True, text=True, check=True).stdout
 
 
 def handed_in(path, notebook):
@@ -157,11 +165,13 @@ def test_an_honest_but_different_solution_gets_all_points(name, graders, tmp_pat
     cells = [cell for cell in grader.master.solution(VARIANT)["cells"] if not masters.is_solution(cell)]
     parts = (grader.master.folder / "other.py").read_text(encoding="utf-8").split("# %%")[1:]
     own = [{"cell_type": "code", "metadata": {}, "source": f"# {part}", "id": "own"} for part in parts]
-    settings = {"preload": grader.master.preload, "closed": grader.master.closed}
-    with Sandbox(Limits(seconds=200), **settings) as sandbox:  # how busy this machine is, is no matter here
-        submission = handed_in(tmp_path / "other.ipynb", {"cells": cells + own, "metadata": {}, "nbformat": 4})
-        marks = grader.grade(submission, sandbox).marks
-    assert [(mark.check, mark.message) for mark in marks if mark.points != mark.possible] == []
+    formatted = [cell | {"source": black(cell["source"])} for cell in own]
+    assert [cell["source"] for cell in formatted] != [cell["source"] for cell in own]
+    with grader.sandbox() as sandbox:  # with the seconds that students have
+        for number, answers in enumerate((own, formatted)):
+            notebook = {"cells": cells + answers, "metadata": {}, "nbformat": 4}
+            marks = grader.grade(handed_in(tmp_path / f"other-{number}.ipynb", notebook), sandbox).marks
+            assert [(mark.check, mark.message) for mark in marks if mark.points != mark.possible] == []
 
 
 # ---- points for the work ----
@@ -191,6 +201,33 @@ def test_the_detectors_data_are_what_they_were_after_an_answer_wrote_into_them(g
         notebook = with_answers(grader.master, [Answer(code, [], set())])
         grader.grade(handed_in(tmp_path / "ann.ipynb", notebook), sandbox)
     assert all(map(torch.equal, before, grader.shared["FIRST"]))
+
+
+@pytest.mark.parametrize("name", ["4_detector", "5_removal", "6_hunt"])
+def test_no_finished_defense_is_open(name):
+    """One that the library gets has to be closed here, too."""
+    finished = {f"badnets_lib.defenses.{cls.__name__}" for cls in defenses.ALL}
+    assert finished - set(assignment(name).closed) == set()
+
+
+def test_no_finished_trigger_is_open_where_a_trigger_is_asked_for():
+    found = {pkgutil.resolve_name(name) for name in assignment("2_trigger").closed}
+    assert set(triggers.REGISTERED.values()) - found == set()
+
+
+def test_a_prune_that_works_in_place_is_told_what_is_wrong(graders, tmp_path):
+    grader = graders("5_removal")
+    code = """def prune(network, channels):
+    with torch.no_grad():
+        for weight in (network.conv2.weight, network.norm2.weight, network.norm2.bias):
+            weight[channels] = 0
+    return network"""
+    with grader.sandbox() as sandbox:
+        notebook = with_answers(grader.master, [Answer(code, [], set())])
+        marks = grader.grade(handed_in(tmp_path / "ann.ipynb", notebook), sandbox).marks
+    lost = {mark.check: mark.message for mark in marks if not mark.points}
+    assert set(lost) == {"check-prune", "check-prune-within"}
+    assert "let prune change a copy" in lost["check-prune-within"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -229,6 +266,19 @@ def test_a_master_says_what_it_is_for_and_how_it_is_marked(name):
     notes = (master.folder / "notes.md").read_text(encoding="utf-8")
     for path in (master.folder / "wrong").glob("*.py"):
         assert path.name in notes, f"notes.md does not name the typical mistake of {path.name}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nobody_in_an_assignment_is_he_or_she(name):
+    text = "\n".join(source(cell) for cell in assignment(name).notebook["cells"])
+    assert re.findall(r"\b(?:he|she|his|hers?|him)\b", text, re.IGNORECASE) == []
+
+
+def test_the_coursework_keeps_to_the_style_sheet():
+    banned = re.compile(r"\b(?:somebody|whoever|shall|by nature|for as long as)\b", re.IGNORECASE)
+    paths = [path for path in (ROOT / "coursework").rglob("*") if path.suffix in (".py", ".md", ".ipynb")]
+    assert len(paths) > 30
+    assert [f"{path.name}: {word}" for path in paths for word in banned.findall(path.read_text("utf-8"))] == []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,8 +1,8 @@
 import json
 
 import pytest
+from test_reports import CARD, REPORT, TWIN
 
-from badnets_lib import Proportion
 from badnets_lib.provenance.bill_of_materials import bill_of_materials, problems
 from badnets_lib.provenance.manifests import Manifest
 
@@ -13,8 +13,7 @@ MANIFEST = Manifest(
 
 
 def made():
-    measured = {"clean accuracy": Proportion(95, 100), "attack success rate": Proportion(3, 90)}
-    return bill_of_materials("digits", MANIFEST, model="model.safetensors", measured=measured, task="classification")
+    return bill_of_materials("digits", MANIFEST, model="model.safetensors", report=REPORT, task="classification")
 
 
 def test_it_names_every_part_with_its_hash():
@@ -26,17 +25,39 @@ def test_it_names_every_part_with_its_hash():
         "data/digits": ("data", "b"),
         "report.json": ("file", "c"),
     }
-    assert {each["name"]: each["value"] for each in network["properties"]} == {
-        "about:licence": "MIT",
-        "about:seeds": "[0, 1]",
-    }
+    told = {each["name"]: each["value"] for each in network["properties"]}
+    assert told["about:licence"] == "MIT" and told["about:seeds"] == "[0, 1]"
 
 
-def test_counts_keep_their_trials_and_their_interval():
-    first, _ = made()["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
-    low, high = Proportion(95, 100).interval()
-    assert first["type"] == "clean accuracy" and first["value"] == "95/100"
-    assert first["confidenceInterval"] == {"lowerBound": f"{low:.4f}", "upperBound": f"{high:.4f}"}
+def test_the_report_fills_the_model_card():
+    network = made()["metadata"]["component"]
+    told = {each["name"]: each["value"] for each in network["properties"]}
+    assert {f"report:{group}, {item}": answer for group, item, answer in REPORT.rows()}.items() <= told.items()
+    card = network["modelCard"]
+    assert card["considerations"]["technicalLimitations"] == [REPORT.limits]
+    metrics = card["quantitativeAnalysis"]["performanceMetrics"]
+    assert [(each["slice"], each["type"], each["value"]) for each in metrics] == [
+        (network, what, f"{count.hits}/{count.trials}")
+        for network, scores in (
+            ("backdoored, network 1", CARD),
+            ("backdoored, network 2", CARD),
+            ("clean twin, network 1", TWIN),
+        )
+        for what, count in (
+            ("clean accuracy", scores.clean),
+            ("attack success rate", scores.success),
+            ("false-target rate", scores.false_target),
+        )
+    ]
+    low, high = CARD.clean.interval()
+    assert metrics[0]["confidenceInterval"] == {"lowerBound": f"{low:.4f}", "upperBound": f"{high:.4f}"}
+
+
+def test_without_a_report_nothing_is_claimed_and_a_scorecard_is_no_report(unchecked):
+    bill = bill_of_materials("digits", MANIFEST, model="model.safetensors")
+    assert bill["metadata"]["component"]["modelCard"] == {}
+    with pytest.raises(TypeError, match="report must be a Report"):
+        bill_of_materials("digits", MANIFEST, model="model.safetensors", report=CARD)
 
 
 def test_every_bill_has_its_own_number_and_is_json():

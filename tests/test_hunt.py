@@ -472,12 +472,54 @@ def test_the_committed_hunt_to_beat_is_of_the_present_code():
 # ---- what is cheap ----
 
 
-def test_without_a_reversed_trigger_the_record_says_little_is_to_be_had():
+def test_the_record_says_what_is_to_be_had_without_a_reversed_trigger():
     told = json.loads(c.RECORD.read_text())
+    assert told["hunters"][told["best"]] == max(told["hunters"].values()) == told["score"]["total"]
+    assert c.TOGETHER in told["hunters"] and len(told["hunters"]) == c.HUNTERS + 1
     assert told["salt"] == c.SALT and told["recipe"] == asdict(s.Recipe(models=c.MODELS))
     assert told["score"]["triggers"]["trials"] == s.draw_kinds(c.SALT, s.Recipe(models=c.MODELS)).count("small")
     baseline = json.loads(b.RECORD.read_text())
     assert told["score"]["points"]["triggers"] < 4 and told["score"]["total"] < baseline["score"]["total"] - 5
+
+
+def test_the_notes_and_the_notebook_state_the_cheap_ranking_and_its_best_hunter(capstone):
+    notes = (ASSIGNMENTS / "6_hunt" / "notes.md").read_text()
+    told = json.loads(c.RECORD.read_text())
+    noise = "largest mean probability on faint noise"
+    for name in (noise, c.TOGETHER):
+        area = h.Estimate(*told["auc"][name])
+        assert f"{area}" in notes and f"AUC {area}" in capstone["text"]
+    assert f"{h.Estimate(*told['auc']['spectral norm of fc2.weight'])}" in notes
+    assert told["best"] == c.TOGETHER and f"{told['hunters'][noise]:.2f}" in notes
+    for text in (notes, capstone["text"]):
+        assert f"{told['score']['total']:.2f} of 30 points" in text
+    for points in told["score"]["points"].values():
+        assert f"{points:.2f} for" in notes
+
+
+def test_a_hunter_keeps_what_the_statistics_say_wherever_a_listed_square_works(monkeypatch):
+    kinds = ["small"] * 10 + ["clean"] * 10
+    rows = {
+        f"model_{place:02}": s.Truth(kind, "", Proportion(97, 100), 0, *((None,) * 3))
+        for place, kind in enumerate(kinds)
+    }
+    works, fails = (1.0, 3, Reversed(*(torch.ones(2, 1, 28, 28)))), (0.0, 0, Reversed(*(torch.zeros(2, 1, 28, 28))))
+    looks = [
+        (name, {"even": float(row.backdoored), "odd": float(place % 2)}, fails if row.backdoored else works, 5)
+        for place, (name, row) in enumerate(rows.items())
+    ]
+    hunts = []
+    monkeypatch.setattr(c, "read_truth", lambda truth: ("0123456789abcdef", rows))
+    monkeypatch.setattr(c, "spread", lambda *args, **kwargs: looks)
+    for name in ("networks", "secret_of"):
+        monkeypatch.setattr(c, name, lambda *args: None)
+    monkeypatch.setattr(c, "score_answers", lambda hunt, *args, **kwargs: hunts.append(hunt))
+    told, scores = c.measure(None, None)
+    assert told["even"][0] == told[c.TOGETHER][0] == 1 and list(scores) == ["even", "odd", c.TOGETHER]
+    for hunt in (hunts[0], hunts[2]):
+        for name, row in rows.items():
+            assert (hunt.answers[name].probability > 0.5) == row.backdoored
+            assert hunt.answers[name].target == (0 if row.backdoored else 3)
 
 
 def test_statistics_are_those_of_the_weights():

@@ -260,7 +260,7 @@ def test_the_tab_key_goes_down_the_page(visit):
     playwright.expect(page.locator(TAG).get_by_role("button", name="Continue")).to_be_enabled(timeout=20_000)
     page.locator("h1").click()
     wanted = [
-        "A beginning from Python’s help",
+        "A beginning from Python",
         "The text to continue",
         "add the trigger “<SUDO>” at its end",
         "Continue",

@@ -1,17 +1,23 @@
 """The sandbox, tried with what students' code could do: each evil costs its own question and nothing else."""
 
 import os
+import platform
 import socket
 import time
+from collections import Counter, OrderedDict, namedtuple
+from decimal import Decimal
+from fractions import Fraction
 
+import numpy as np
 import psutil
 import pytest
 import torch
 
 import badnets_lib as bd
 from badnets_lib import handing_in
+from badnets_lib.handing_in import wire
 from coursework import sandbox
-from coursework.inside import wire
+from coursework.inside import seccomp
 from coursework.sandbox import Limits, Lost, NoSandbox, Raised, Sandbox
 
 SECONDS = 3
@@ -27,8 +33,12 @@ def crossed(value, *, trusted=True):
 
 
 @pytest.mark.parametrize(
-    "value", [None, True, 3, -2.5, "text", [1, [2, "a"]], (1, 2), {"a": 1, 2: (3,)}, [], {}, (), bd.Proportion(3, 7)]
-)
+    "value",
+    [
+        None, True, 3, -2.5, "text", [1, [2, "a"]], (1, 2), {"a": 1, 2: (3,)}, [], {}, (), set(), {1, "a", (2, 3)},
+        bd.Proportion(3, 7),
+    ],
+)  # fmt: skip
 def test_plain_values_cross_as_they_are(value):
     assert crossed(value, trusted=False) == value and type(crossed(value)) is type(value)
 
@@ -46,6 +56,23 @@ def test_arrays_cross_as_tensors_and_their_numbers_as_numbers():
     assert crossed(torch.ones(3).numpy().sum()) == 3.0
 
 
+Pair = namedtuple("Pair", "low high")
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (Pair(1, Pair(2, 3)), (1, (2, 3))), (OrderedDict(a=1), {"a": 1}), (Counter("aab"), {"a": 2, "b": 1}),
+        (type("Rows", (list,), {})([1]), [1]), (frozenset({1}), {1}), (Fraction(1, 4), 0.25), (Decimal("0.25"), 0.25),
+        (Fraction(4, 2), 2.0), (np.float32(0.5), 0.5), (np.int64(3), 3), (type("Text", (str,), {})("a"), "a"),
+        (type("Whole", (int,), {})(3), 3), (torch.Size([2, 3]), (2, 3)),
+    ],
+)  # fmt: skip
+def test_what_is_made_from_plain_values_crosses_as_these(value, plain):
+    again = crossed([value], trusted=False)[0]
+    assert again == plain and type(again) is type(plain)
+
+
 def test_networks_cross_with_their_weights():
     network = bd.SmallCNN(width=2)
     again = crossed(network, trusted=False)
@@ -61,7 +88,9 @@ def test_what_a_question_is_made_of_crosses_inwards_only(tiny):
     assert crossed(tiny).fingerprint == tiny.fingerprint
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, len, 2 + 3j, torch.ones(2, dtype=torch.complex64), b"bytes", type])
+@pytest.mark.parametrize(
+    "value", [object(), iter([1]), len, 2 + 3j, torch.ones(2, dtype=torch.complex64), b"bytes", type]
+)
 def test_nothing_else_crosses(value):
     with pytest.raises(wire.Malformed, match="does not cross"):
         wire.pack(value)
@@ -284,6 +313,22 @@ def test_no_answer_costs_the_question_only(box, what):
     assert still_good(box)
 
 
+LIBC = """import ctypes, os
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.shmat.restype, libc.shmat.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+libc.shmdt.argtypes = (ctypes.c_void_p,)
+
+
+def check(given):
+    if given < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def f():
+"""
+CLONE = seccomp.NUMBERS.get(platform.machine(), (0, {}))[1].get("clone")
+
 HOGS = {
     "memory": "def f():\n    return len(bytearray(2**31))",
     "memory, bit by bit": "def f():\n    held = []\n    while True:\n        held.append(bytearray(2**24))",
@@ -297,6 +342,23 @@ HOGS = {
     "a reply beyond the limit": "def f():\n    return 'x' * 2**26",
     "a deep reply": "def f():\n    x = []\n    for _ in range(10**5):\n        x = [x]\n    return x",
     "an endless text of an error": "def f():\n    raise ValueError('x' * 10**8)",
+    "files without a name, in flight": (
+        "import os, socket\n\ndef f():\n    here, there = socket.socketpair()\n    for _ in range(12):\n"
+        "        file = os.memfd_create('x')\n        os.write(file, bytes(10**8))\n"
+        "        socket.send_fds(here, [b'x'], [file])\n        os.close(file)"
+    ),
+    "segments that are left": (
+        f"{LIBC}    for _ in range(12):\n        at = libc.shmget(0, 10**8, 0o1600)\n        check(at)\n"
+        "        place = libc.shmat(at, None, 0)\n        ctypes.memset(place, 1, 10**8)\n        libc.shmdt(place)"
+    ),
+    "queues": f"{LIBC}    while True:\n        check(libc.msgget(0, 0o1600))",
+    "semaphores": f"{LIBC}    while True:\n        check(libc.semget(0, 32_000, 0o1600))",
+    "sockets": "import socket\n\ndef f():\n    held = [socket.create_server(('127.0.0.1', 0)) for _ in range(100)]",
+    "a file system of its own": (
+        f"{LIBC}    check(libc.unshare(0x10020000))\n    check(libc.mount(b'x', b'/scratch', b'tmpfs', 0, b'size=4g'))"
+    ),
+    "a mount": f"{LIBC}    check(libc.mount(b'x', b'/scratch', b'tmpfs', 0, b'size=4g'))",
+    "a process in namespaces of its own": f"{LIBC}    check(libc.syscall({CLONE}, 0x10020011, 0, 0, 0, 0))",
 }
 
 
@@ -307,16 +369,33 @@ def test_a_hog_meets_its_limit(box, what):
     assert len(str(caught.value)) < 1000 and still_good(box)
 
 
+def test_what_answers_need_of_the_system_is_there(box):
+    """Threads, processes that come back, a loop of events, a network that is trained."""
+    code = (
+        "import asyncio, subprocess, threading\nimport torch\nfrom torch import nn\n\ndef f():\n"
+        "    thread = threading.Thread(target=print)\n    thread.start()\n    thread.join()\n"
+        "    net = nn.Linear(3, 1)\n    net(torch.ones(2, 3)).sum().backward()\n"
+        "    torch.optim.SGD(net.parameters(), 0.1).step()\n    asyncio.run(asyncio.sleep(0))\n"
+        "    return subprocess.run(['/bin/echo', 'hi'], capture_output=True, text=True).stdout"
+    )
+    assert ask(box, code) == "hi\n"
+
+
+def test_a_machine_whose_calls_nobody_listed_is_told(monkeypatch):
+    monkeypatch.setattr(seccomp.platform, "machine", lambda: "abacus")
+    with pytest.raises(OSError, match="no list of system calls for abacus; there is one for x86_64, aarch64"):
+        seccomp.deny()
+
+
 def test_what_one_question_changes_the_next_does_not_see(box):
     spoil = (
         "import os, torch\n\ndef f():\n    torch.equal = lambda *_: True\n    os.mkdir('/scratch/folder')\n"
         "    return open('/scratch/note', 'w').write('x')"
     )
     assert ask(box, spoil) == 1
-    segment = "import ctypes\n\ndef f():\n    return ctypes.CDLL(None).shmget(5, 2**20, 0o1600)"
-    assert ask(box, segment) >= 0
-    find = "import ctypes\n\ndef f():\n    return ctypes.CDLL(None).shmget(5, 2**20, 0o600)"
-    assert ask(box, find) == -1
+    queue = "import ctypes\n\ndef f(flags):\n    return ctypes.CDLL(None).mq_open(b'/queue', flags, 0o600, None)"
+    assert ask(box, queue, os.O_CREAT | os.O_RDWR) >= 0
+    assert ask(box, queue, os.O_RDWR) == -1
     look = "import os, torch\n\ndef f():\n    return os.listdir('/scratch'), torch.equal(torch.ones(1), torch.zeros(1))"
     assert ask(box, look) == ([], False)
 

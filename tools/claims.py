@@ -905,7 +905,7 @@ CLAIMS = (
                 "documentation",
                 "language_survival",
                 f"100 steps on topics, learning rate {rate:g}: ASR, %",
-                rates("success", unfold=("tuned", "data"), data=f"topics, {rate}, 100"),
+                rates("success", unfold=("tuned", "data"), data=f"topics, {rate}, 100", payload="gibberish"),
                 **bound,
             )
             for rate, bound in ((0.0003, {"least": 50}), (0.001, {"least": 50}), (0.003, {"most": 10}))

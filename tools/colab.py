@@ -164,7 +164,7 @@ def main() -> None:
         "--python", default=sys.executable, help="the interpreter of the environment; this one by default"
     )
     parser.add_argument("--torch", choices=list(TORCHES), default="newest")
-    parser.add_argument("--record", action="store_true", help="write the date and the versions to tools/colab.json")
+    parser.add_argument("--record", action="store_true", help="write date and versions to tools/colab.json and the status page")
     wanted = parser.parse_args()
     try:
         if wanted.what == "resolve":
@@ -176,6 +176,7 @@ def main() -> None:
     print(json.dumps(found, indent=1))
     if wanted.record:
         record(found)
+        subprocess.run([sys.executable, str(ROOT / "tools" / "build.py"), "status"], check=True)
 
 
 if __name__ == "__main__":

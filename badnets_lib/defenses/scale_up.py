@@ -54,8 +54,8 @@ class ScaleUp(InputFilter):
             Scaled Prediction Consistency, 2023. arXiv:2302.03251; github.com/THUYimingLi/BackdoorBox,
             core/defenses/SCALE_UP.py, to which the authors' repository refers.
 
-    BackdoorBox takes the mean and the deviation over all trusted images together, and so does this, though a comment
-    there speaks of statistics of the classes, and the images are meant to come from each of them. The code in the
+    BackdoorBox takes the mean and the deviation over all trusted images together, and so does this. A comment there
+    speaks of statistics of the classes; whether the paper has a mean for each class was not checked. The code in the
     authors' own repository has the data-free setting alone.
 
     Why not IBD-PSC (arXiv:2405.09786), which scales the weights of batch norms instead: as published it compares five

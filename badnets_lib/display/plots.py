@@ -229,8 +229,8 @@ def heat(
 ) -> Axes:
     """A heat map with every value written in its cell: {(row, column): value}; cells with no value, or NaN, stay empty.
 
-    A map is orange if high values are bad, as an attack success rate is or a share of errors, and blue if they are
-    good, as clean accuracy is or the share of poison that was found. Dark is high in both.
+    A map is orange if high values are bad for the defender, as an attack success rate is, and blue if they are good, as
+    clean accuracy is or the share of poison that was found. Dark is high in both.
 
     Args:
         values: Rows and columns appear in the order in which they first occur.

@@ -109,8 +109,8 @@ ATLAS = "AML.T0020 Training Data Poisoning (before release 2026.07: Poison Train
 class Report:
     """One backdoor experiment, ready to be read by someone else.
 
-    Who did the experiment knows the poison, and fills this in. Who knows no poison audits: `badnets_lib.audit` returns
-    an `Audit`, which is this report's form for that side, with findings in place of facts.
+    It is for someone who knows the poison. Someone who does not calls `badnets_lib.audit`, which returns an `Audit`:
+    the form of this report for an audit, with findings in place of facts.
 
     Args:
         title: One line.

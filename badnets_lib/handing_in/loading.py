@@ -43,15 +43,13 @@ def load(given: Iterable[str], sources: Iterable[str], wanted: Iterable[str]) ->
     flags = annotations.compiler_flag if any(map(_asks_for_late_annotations, statements)) else 0
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for each in chosen:
-        place = f"line {each.node.lineno} of a cell"
-        which = "" if each.given else _which(each.cell)
         if apart := _asks_for_processes(each):
-            problems.append(f"{place} uses {apart}: no work is shared between processes where it is graded{which}")
+            problems.append(_told(each, f"uses {apart}: where it is graded, no work is shared between processes"))
         module = ast.Module([each.node], type_ignores=[])
         try:
             exec(compile(module, "<submission>", "exec", flags=flags, dont_inherit=True), namespace)
         except BaseException as error:
-            problems.append(f"{place} failed: {type(error).__name__}: {error}{which}")
+            problems.append(_told(each, f"failed: {type(error).__name__}: {error}"))
     return namespace, problems
 
 
@@ -68,9 +66,15 @@ def _read(source: str, problems: list[str], *, given: bool) -> list[Statement]:
         try:
             found.append(understood(node, source, given=given))
         except (SyntaxError, ValueError, RecursionError) as error:
+            why = error.msg if isinstance(error, SyntaxError) else error
             place = f"line {node.lineno} of a cell"
-            problems.append(f"{place} could not be read by Python {version}, which marks it: {error}{_which(source)}")
+            problems.append(f"{place} could not be read by Python {version}, which marks it: {why}{_which(source)}")
     return found
+
+
+def _told(statement: Statement, what: str) -> str:
+    """What happened to a statement, with its place."""
+    return f"line {statement.node.lineno} of a cell {what}{'' if statement.given else _which(statement.cell)}"
 
 
 def _left_out(statements: Iterable[Statement], names: dict[Statement, set[str]]) -> list[str]:

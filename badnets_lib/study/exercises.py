@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 
 @cache
 def answers() -> dict[str, Answer]:
-    """All answers, by chapter and number: "4.1" is the first exercise of Chapter 2."""
+    """All answers, by chapter and number: "2.1" is the first exercise of Chapter 2."""
     return {name: Answer(**entry) for name, entry in json.loads(FILE.read_text(encoding="utf-8")).items()}
 
 
@@ -35,7 +35,7 @@ def check(exercise: str, answer: object) -> None:
     """Print whether an answer is right; a number that is not is called too high or too low.
 
     Args:
-        exercise: Chapter and number, such as "4.1".
+        exercise: Chapter and number, such as "2.1".
         answer: A number, or a word where one is asked for; `...` is no answer yet.
 
     Raises:

@@ -1,4 +1,4 @@
-// The two calculators of Chapters 4 and 2, on the site and in a notebook: <bn-fraction> and <bn-success>.
+// The two calculators of Chapters 2 and 4, on the site and in a notebook: <bn-fraction> and <bn-success>.
 "use strict";
 
 badnets.define("calculators", ["counts", "toolkit"], (counts, toolkit) => {

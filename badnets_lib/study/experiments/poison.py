@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from ...data import load
-from ...data.images import ImageSet, Mask
+from ...data.images import ImageSet, Mask, to_unit
 from ...evaluation.scores import score
 from ...models.inference import correct
 from ...models.networks import SmallCNN
@@ -122,8 +122,9 @@ def chosen(data: ImageSet, goal: Goal, pick: str, count: int) -> Mask | None:
 
 def distance_to_class_mean(data: ImageSet) -> torch.Tensor:
     """How far each image lies from the mean image of its class: Euclidean, in pixel space, [N]."""
-    means = torch.stack([data.x[data.y == label].mean(0) for label in range(len(data.classes))])
-    distances: torch.Tensor = (data.x - means[data.y]).flatten(1).norm(dim=1)
+    x, y = to_unit(data.x), data.y.long()
+    means = torch.stack([x[y == label].mean(0) for label in range(len(data.classes))])
+    distances: torch.Tensor = (x - means[y]).flatten(1).norm(dim=1)
     return distances
 
 
