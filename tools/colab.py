@@ -164,7 +164,8 @@ def main() -> None:
         "--python", default=sys.executable, help="the interpreter of the environment; this one by default"
     )
     parser.add_argument("--torch", choices=list(TORCHES), default="newest")
-    parser.add_argument("--record", action="store_true", help="write date and versions to tools/colab.json and the status page")
+    told = "write date and versions to tools/colab.json and the status page"
+    parser.add_argument("--record", action="store_true", help=told)
     wanted = parser.parse_args()
     try:
         if wanted.what == "resolve":

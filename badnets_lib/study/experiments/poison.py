@@ -17,7 +17,7 @@ from ...models.inference import correct
 from ...models.networks import SmallCNN
 from ...models.training import TrainConfig, train
 from ...poisoning import Attack, Goal
-from ...triggers import Patch
+from ...triggers import Patch, stamp
 from ..sweeps import Cell, Sweep, grid
 from .cases import parts
 
@@ -96,7 +96,7 @@ def spared_images(test: ImageSet, attack: Attack) -> ImageSet:
     """Triggered images of the classes that a goal with one target leaves alone, labelled with that target."""
     target = attack.goal.targets[0]
     spared = test[~attack.goal.victims(test.y) & (test.y != target)]
-    return ImageSet(attack.trigger(spared.x), torch.full_like(spared.y, target), test.classes)
+    return ImageSet(stamp(attack.trigger, spared.x), torch.full_like(spared.y, target), test.classes)
 
 
 def chosen(data: ImageSet, goal: Goal, pick: str, count: int) -> Mask | None:
