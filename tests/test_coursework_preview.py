@@ -7,7 +7,7 @@ import types
 import pytest
 
 from badnets_lib import handing_in
-from badnets_lib.handing_in import as_graded, report
+from badnets_lib.handing_in import as_graded, preview, report
 from coursework import masters
 from coursework.inside import worker
 from coursework.variants import MASTERS
@@ -27,8 +27,26 @@ def with_cells(notebook, *sources):
     return notebook | {"cells": [*notebook["cells"], *cells]}
 
 
-def said(notebook, asked=ASKED):
-    return "\n".join(report(notebook, asked))
+@pytest.fixture(scope="module")
+def kernel():
+    """What the given cells make in a student's kernel."""
+    values = {}
+    for code in masters.find("1").given(MASTERS):
+        exec(code, values)
+    return values
+
+
+@pytest.fixture
+def said(kernel):
+    return lambda notebook, asked=ASKED: "\n".join(report(notebook, asked, kernel))
+
+
+def answered(notebook, **answers):
+    """The notebook with other code in the cells of these names."""
+    for cell in notebook["cells"]:
+        name = cell["metadata"].get("nbgrader", {}).get("grade_id", "").replace("-", "_")
+        cell["source"] = answers[name].splitlines(keepends=True) if name in answers else cell["source"]
+    return notebook
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -45,40 +63,104 @@ def test_it_reads_with_the_graders_own_code():
     assert worker.load is handing_in.load and worker.closed is handing_in.closed
 
 
-def test_a_finished_notebook_is_read_as_it_stands(rates):
+def test_a_finished_notebook_is_read_as_it_stands(rates, said):
     text = said(rates)
     assert all(f"{name}: read" in text for name in ASKED) and "All of it is read as it stands." in text
-    assert "written-report: read, " in text
+    assert "written-report: read, " in text and text.count("passes what is visible") == 8
 
 
-def test_an_empty_one_says_what_is_left_to_do():
+def test_an_empty_one_says_what_is_left_to_do(said):
     text = said(masters.find("1").student(MASTERS))
     assert text.count("no code of yours yet") == len(ASKED) and text.count("no answer yet") == 2
 
 
-def test_a_given_number_assigned_anew_is_told_with_its_place(rates):
+def test_a_given_number_assigned_anew_is_told_with_its_place(rates, said):
     text = said(with_cells(rates, "# a try\nRATE = 0.1"))
     assert "line 2 of a cell is left out: it replaces RATE (the cell that begins '# a try')" in text
 
 
-def test_a_cell_that_cannot_be_read_is_told(rates):
+def test_a_cell_that_cannot_be_read_is_told(rates, said):
     text = said(with_cells(rates, "def interval(hits, trials:\n    return 0, 1"))
     assert "could not be read by Python 3." in text and "begins 'def interval(hits, trials:'" in text
 
 
-def test_a_missing_function_is_told(rates):
+def test_a_missing_function_is_told(rates, said):
     for cell in rates["cells"]:
         cell["source"] = [line.replace("def interval(", "def intervall(") for line in cell["source"]]
     text = said(rates)
     assert "interval: MISSING" in text and "Look at the lines above." in text
 
 
-def test_what_fails_when_it_is_loaded_is_told_as_the_grader_meets_it(rates):
+def test_what_fails_when_it_is_loaded_is_told_as_the_grader_meets_it(rates, said):
     code = "import badnets_lib as bd\nDIGITS = bd.load('mnist5k')\n\ndef interval(hits, trials):\n    return DIGITS"
     text = said(with_cells(rates, code))
     assert "line 2 of a cell failed: ClosedError: badnets_lib.load is closed to answers" in text
     slow = "import time\ntime.sleep(60)\nraise SystemExit"
     assert "All of it is read as it stands." in said(with_cells(rates, slow))
+
+
+FILL = "L = []\n\ndef fill(rows):\n    rows += [0, 1]\n\nfill(L)\n\ndef interval(hits, trials):\n    return "
+
+
+@pytest.mark.parametrize(
+    ("returned", "line"),
+    [
+        ("(0.8256 * L[1], 0.9448)", "passes what is visible"),
+        ("(0.5, 0.6)", "fails what is visible: the share lies inside its interval"),
+        ("{}['no']", "fails what is visible: KeyError: 'no'"),
+        (
+            "iter((0.8256, 0.9448))",
+            "fails what is visible: Malformed: interval: a tuple_iterator does not cross; return",
+        ),
+    ],
+)
+def test_the_visible_checks_are_tried_as_they_are_graded(rates, said, returned, line):
+    text = said(answered(rates, interval=FILL + returned))
+    assert f"check-interval: {line}" in text and ("Look at" in text) == ("fails" in line)
+
+
+def test_what_only_the_kernel_or_the_folder_has_is_missed(rates, said, tmp_path, monkeypatch):
+    """The file and the module are there in Jupyter, and not where it is graded."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "beside_it.py").write_text("Z = 1.96")
+    (tmp_path / "z.txt").write_text("1.96")
+    import beside_it
+
+    for code in ("from beside_it import Z", "Z = float(open('z.txt').read())"):
+        text = said(with_cells(rates, f"{code}\n\ndef interval(hits, trials):\n    return Z"))
+        assert "line 1 of a cell failed: " in text and "fails what is visible: NameError: name 'Z' is not" in text
+    assert sys.modules["beside_it"] is beside_it
+
+
+def test_checks_whose_cells_have_not_run_are_told(rates, kernel):
+    fresh = {name: value for name, value in kernel.items() if name != "RATE"}
+    text = "\n".join(report(rates, ASKED, fresh))
+    assert "check-share-of-target: not tried: run the cells above, which make RATE" in text and "Look at" in text
+
+
+def test_what_takes_longer_than_it_may_is_told(rates, said, monkeypatch):
+    monkeypatch.setattr(preview, "SECONDS", 0)
+    assert "check-interval: fails what is visible, if it takes" in said(rates)
+
+
+def test_a_written_answer_whose_cell_lost_its_metadata_is_read(rates, said):
+    cells = rates["cells"]
+    for at, cell in enumerate(cells):
+        if cell["metadata"].get("nbgrader", {}).get("grade_id") == "written-report":
+            cells[at] = {"cell_type": "markdown", "metadata": {}, "source": ["Four words of mine."]}
+    text = said(rates)
+    assert "written-report: read, 4 words" in text and "All of it is read as it stands." in text
+    rates["cells"] = [cell for cell in cells if cell["source"] != ["Four words of mine."]]
+    text = said(rates)
+    assert "written-report: MISSING" in text and "Look at the lines above." in text
+
+
+def test_who_shares_work_between_processes_is_told(rates, said):
+    text = said(
+        with_cells(rates, "from multiprocessing import Pool\n\ndef interval(h, t):\n    return Pool().map(abs, [h])")
+    )
+    assert "line 1 of a cell uses multiprocessing.Pool: where it is graded" in text and "Look at" in text
 
 
 def test_the_file_is_found_beside_the_kernel_by_its_name_or_where_one_says(rates, tmp_path, monkeypatch):

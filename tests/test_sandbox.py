@@ -5,6 +5,7 @@ import platform
 import socket
 import time
 from collections import Counter, OrderedDict, namedtuple
+from copy import deepcopy
 from decimal import Decimal
 from fractions import Fraction
 
@@ -351,13 +352,10 @@ HOGS = {
         f"{LIBC}    for _ in range(12):\n        at = libc.shmget(0, 10**8, 0o1600)\n        check(at)\n"
         "        place = libc.shmat(at, None, 0)\n        ctypes.memset(place, 1, 10**8)\n        libc.shmdt(place)"
     ),
-    "queues": f"{LIBC}    while True:\n        check(libc.msgget(0, 0o1600))",
-    "semaphores": f"{LIBC}    while True:\n        check(libc.semget(0, 32_000, 0o1600))",
     "sockets": "import socket\n\ndef f():\n    held = [socket.create_server(('127.0.0.1', 0)) for _ in range(100)]",
     "a file system of its own": (
         f"{LIBC}    check(libc.unshare(0x00020000))\n    check(libc.mount(b'x', b'/scratch', b'tmpfs', 0, b'size=4g'))"
     ),
-    "a mount": f"{LIBC}    check(libc.mount(b'x', b'/scratch', b'tmpfs', 0, b'size=4g'))",
     "a process in namespaces of its own": f"{LIBC}    check(libc.syscall({CLONE}, 0x00020011, 0, 0, 0, 0))",
 }
 
@@ -395,6 +393,46 @@ def test_what_one_question_changes_the_next_does_not_see(box):
     assert ask(box, spoil) == 1
     look = "import os, torch\n\ndef f():\n    return os.listdir('/scratch'), torch.equal(torch.ones(1), torch.zeros(1))"
     assert ask(box, look) == ([], False)
+
+
+INNER, NETWORK = [1, 2], bd.SmallCNN(width=2)
+CHANGES = {
+    "a list": ([3, 1, 2], {}, "a.sort()", lambda a: a == [1, 2, 3]),
+    "a list that grows": ([1], {}, "a += [2, 3]", lambda a: a == [1, 2, 3]),
+    "a list that shrinks": ([1, 2], {}, "a.pop(0)", lambda a: a == [2]),
+    "a list in a list": ([INNER, 3], {}, "a[0].append(9)", lambda a: INNER == [1, 2, 9] and a[0] is INNER),
+    "a list in a tuple": ((INNER, 3), {}, "a[0].append(9)", lambda a: INNER == [1, 2, 9] and a[0] is INNER),
+    "a dictionary": ({"x": 1, "y": 2}, {}, "a['z'] = a.pop('x')", lambda a: a == {"y": 2, "z": 1}),
+    "a list in a dictionary": ({"x": INNER}, {}, "a['x'].clear()", lambda a: INNER == [] and a["x"] is INNER),
+    "a set": ({1, 2}, {}, "a.add(3)", lambda a: a == {1, 2, 3}),
+    "a tensor in a list": ([torch.zeros(2)], {}, "a[0] += 1", lambda a: a[0].tolist() == [1, 1]),
+    "a network in a dictionary": (
+        {"net": NETWORK}, {}, "a['net'].conv1.weight.data.zero_()", lambda a: not NETWORK.conv1.weight.any()
+    ),
+    "a keyword": (None, {"b": [1]}, "b.append(2)", lambda a, b: b == [1, 2]),
+    "a tensor by keyword": (None, {"b": torch.zeros(2)}, "b += 1", lambda a, b: b.tolist() == [1, 1]),
+    "a number that becomes another": ([1, 2.0], {}, "a[0] = 1.0", lambda a: type(a[0]) is float),
+    "an array that is put there": ([0], {}, "a[0] = torch.ones(2).numpy()", lambda a: a[0].tolist() == [1, 1]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_change_in_place_is_seen_and_undone(box, what):
+    given, named, does, is_seen = CHANGES[what]
+    before = deepcopy((given, named))
+    with box.question([], [f"import torch\n\ndef f(a, b=None):\n    {does}"], ["f"]) as functions:
+        functions["f"](given, **named)
+        assert is_seen(given, **named)
+    assert not wire.changed(wire.inside(before), wire.inside((given, named)))
+
+
+@pytest.mark.parametrize(
+    "given", [[1, [2.5]], {"x": float("nan")}, {1}, (1, [2]), torch.full((2,), float("nan")), bd.Patch()]
+)
+def test_what_stays_as_it_was_is_no_change(box, given, monkeypatch):
+    monkeypatch.setattr(sandbox, "bring_back", lambda arguments, changes, undo: seen.append(changes))
+    seen = []
+    assert ask(box, "def f(x):\n    return 1", given) == 1 and seen == [{}]
 
 
 SPOILERS = {

@@ -330,7 +330,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "At equal passes 20 poisoned digits reach about 80% or more among 1,000 and among 60,000; 4 stay under half",
+        "At equal passes the means of 20 poisoned among 1,000 and among 60,000 differ by under 15 points; 8 do less",
         "08_how_much_poison",
         tuple(
             Line(
@@ -340,7 +340,7 @@ CLAIMS = (
                 rates("success", count=count, size=size, epochs=6),
                 **bound,
             )
-            for count, bound in ((4, {"most": 50}), (20, {"least": 80}))
+            for count, bound in ((4, {"most": 50}), (8, {"least": 45}), (20, {"least": 80}))
             for size in (1_000, 4_000, 16_000, 60_000)
         ),
     ),
@@ -425,6 +425,13 @@ CLAIMS = (
                 rates("success", epochs=10, seed=0),
                 least=99,
             ),
+            Line(
+                "all digits",
+                "original_patience",
+                "the same: ASR, % (the published bound)",
+                rates("success", epochs=10, seed=0),
+                least=PUBLISHED,
+            ),
         ),
     ),
     Claim(
@@ -478,24 +485,22 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "At equal PSNR a small stamp is learnt where a faint pattern over the whole image mostly is not",
+        "At equal PSNR a small stamp is learnt on digits and signs where most faint patterns over the image are not",
         "09_trigger_families",
         tuple(
             Line(
-                "digits",
-                "families_visibility",
+                name,
+                f"families_visibility{'' if name == 'digits' else '_signs'}",
                 f"{family}, {wished:g} dB, rho = 2%: ASR, %",
                 rates("success", family=family, wished=wished),
-                **bound,
+                **({"least": 80} if family in ("patch", "checkerboard") else {"most": 20}),
             )
-            for wished, family, bound in (
-                (30.0, "patch", {"least": 80}),
-                (30.0, "checkerboard", {"least": 80}),
-                (30.0, "blend", {"most": 20}),
-                (30.0, "sinusoid", {"most": 20}),
-                (30.0, "reflection", {"most": 20}),
-                (25.0, "blend", {"most": 20}),
+            for name, wished, families in (
+                ("digits", 30.0, ("patch", "checkerboard", "blend", "sinusoid", "reflection")),
+                ("digits", 25.0, ("blend",)),
+                ("signs", 30.0, ("patch", "checkerboard", "blend", "sinusoid", "warp", "reflection")),
             )
+            for family in families
         ),
     ),
     Claim(
@@ -851,15 +856,27 @@ CLAIMS = (
     Claim(
         "Isolating low losses and unlearning them works for some fractions and some seeds",
         "20_resistant_training",
-        tuple(
-            Line(
-                "digits",
-                "resistance",
-                f"isolate and unlearn (ours), rho = {fraction:.0%}: ASR, %",
-                rates("success", unfold=TRAINED, training="isolate and unlearn", attack="patch", fraction=fraction),
-                most=5,
-            )
-            for fraction in (0.01, 0.02, 0.05, 0.1, 0.2)
+        (
+            *(
+                Line(
+                    "digits",
+                    "resistance",
+                    f"isolate and unlearn (ours), rho = {fraction:.0%}: ASR, %",
+                    rates("success", unfold=TRAINED, training="isolate and unlearn", attack="patch", fraction=fraction),
+                    most=5,
+                )
+                for fraction in (0.01, 0.02, 0.05, 0.1, 0.2)
+            ),
+            *(
+                Line(
+                    name,
+                    "resistance_scenes",
+                    "isolate and unlearn (ours), rho = 5%: ASR, %",
+                    rates("success", unfold=TRAINED, training="isolate and unlearn", scene=name),
+                    most=5,
+                )
+                for name in COLOURED
+            ),
         ),
     ),
     Claim(

@@ -91,7 +91,9 @@ class _Facts:
         self.aliases: dict[str, set[str]] = {}
         self.arguments: dict[str, list[Deeds]] = {}
         for each in statements:
-            for name, others in each.aliases.items():
+            for name, others in each.same.items():
+                self.aliases.setdefault(name, set()).update(others)
+            for name, others in each.parts.items():
                 self.aliases.setdefault(name, set()).update(others - firm)
             for name, deeds in each.arguments.items():
                 self.arguments.setdefault(name, []).append(deeds)

@@ -84,7 +84,8 @@ class Statement:
         does: What it does while it runs.
         later: What functions in it do when they are called.
         arguments: What functions in it do to their own arguments, by their names.
-        aliases: What a name of it may be another name of: `row` of `table` in `for row in table`.
+        same: What a name of it is another name of: `other = table`.
+        parts: What a name of it may be a part of: `row` of `table` in `for row in table`.
         imports: Where the names that it imports come from.
         numbers: Names that it gives a number, a text or another value that nothing can change.
         lists: Names that it gives a list, a table or a range of such values.
@@ -101,7 +102,8 @@ class Statement:
     does: Deeds
     later: Deeds
     arguments: dict[str, Deeds]
-    aliases: dict[str, set[str]]
+    same: dict[str, set[str]]
+    parts: dict[str, set[str]]
     imports: dict[str, str]
     numbers: set[str]
     lists: set[str]
@@ -135,7 +137,7 @@ def understood(node: ast.stmt, cell: str, *, given: bool) -> Statement:
     }
     return Statement(
         node, cell, given, hasattr(node, "star"), binds | walk.walrus | walk.does.gives | ({"*"} & set(imports)), uses,
-        walk.refers, walk.called, walk.does, walk.later, walk.arguments, walk.aliases, imports, numbers, lists,
+        walk.refers, walk.called, walk.does, walk.later, walk.arguments, walk.same, walk.parts, imports, numbers, lists,
     )  # fmt: skip
 
 
@@ -239,10 +241,10 @@ def _is_constant(value: ast.expr | None) -> bool:
 
 def _is_flat(value: ast.expr | None) -> bool:
     if isinstance(value, ast.Dict):
-        return all(map(_is_constant, value.values))
+        return bool(value.values) and all(map(_is_constant, value.values))
     if isinstance(value, ast.Call):
         return isinstance(value.func, ast.Name) and value.func.id == "range"
-    return isinstance(value, ast.List | ast.Set) and all(map(_is_constant, value.elts))
+    return isinstance(value, ast.List | ast.Set) and bool(value.elts) and all(map(_is_constant, value.elts))
 
 
 class _Walk(ast.NodeVisitor):
@@ -254,7 +256,8 @@ class _Walk(ast.NodeVisitor):
         self.walrus: set[str] = set()
         self.does, self.later = Deeds(), Deeds()
         self.arguments: dict[str, Deeds] = {}
-        self.aliases: dict[str, set[str]] = {}
+        self.same: dict[str, set[str]] = {}
+        self.parts: dict[str, set[str]] = {}
 
     def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Load):
@@ -291,25 +294,18 @@ class _Walk(ast.NodeVisitor):
         self.does.passes |= {(name, each) for argument in arguments for each in _handed(argument)}
 
     def visit_For(self, node: ast.For) -> None:
-        self._name_again(node.target, [node.iter])
+        _name_again(self.parts, node.target, node.iter)
         self.generic_visit(node)
 
     def visit_comprehension(self, node: ast.comprehension) -> None:
-        self._name_again(node.target, [node.iter])
+        _name_again(self.parts, node.target, node.iter)
         self.generic_visit(node)
 
     def visit_Assign(self, node: ast.Assign) -> None:
         for target, value in (pair for each in node.targets for pair in _pairs(each, node.value)):
             if isinstance(value, ast.Name | ast.Attribute | ast.Subscript):
-                self._name_again(target, [value])
+                _name_again(self.same if isinstance(value, ast.Name) else self.parts, target, value)
         self.generic_visit(node)
-
-    def _name_again(self, target: ast.expr, values: Iterable[ast.expr]) -> None:
-        """What is iterated over, or assigned as it is, has other names from now on."""
-        others = {each.id for value in values for each in ast.walk(value) if isinstance(each, ast.Name)}
-        for each in ast.walk(target):
-            if isinstance(each, ast.Name):
-                self.aliases.setdefault(each.id, set()).update(others)
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self._decorators(node)
@@ -342,12 +338,21 @@ class _Walk(ast.NodeVisitor):
             inner.visit(part)
         given = {each.arg for each in ast.walk(arguments) if isinstance(each, ast.arg)}
         stored = {each for part in body for each in _stored(part)}
-        does = inner.does.spread(inner.aliases)
-        does.add(inner.later.spread(inner.aliases))
+        names = {name: inner.same.get(name, set()) | inner.parts.get(name, set()) for name in inner.same | inner.parts}
+        does = inner.does.spread(names)
+        does.add(inner.later.spread(names))
         self.arguments.setdefault(name, Deeds()).add(does.of(given, inside=True))
         outside = does.of((given | stored) - inner.does.gives, inside=False)
         self.later.add(outside)
         return outside
+
+
+def _name_again(names: dict[str, set[str]], target: ast.expr, value: ast.expr) -> None:
+    """What is assigned as it is, or iterated over, has another name from now on."""
+    others = {each.id for each in ast.walk(value) if isinstance(each, ast.Name)}
+    for each in ast.walk(target):
+        if isinstance(each, ast.Name):
+            names.setdefault(each.id, set()).update(others)
 
 
 def _stored(node: ast.AST) -> Iterator[str]:
