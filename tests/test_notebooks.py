@@ -8,6 +8,7 @@ import random
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def test_every_code_cell_was_run_in_order() -> None:
 
 
 FOLDED = {"hide-input", "hide-cell", "remove-cell", "remove-input"}
-OPEN_LINES = 30
+OPEN_LINES = 14
 
 
 def test_no_code_that_stands_open_is_longer_than_a_screen() -> None:
@@ -72,8 +73,8 @@ def test_no_errors_no_warnings_and_no_paths_of_one_machine_are_stored() -> None:
     assert {path.name: found for path in CHAPTERS for cell in code_cells(path) if (found := noise(cell))} == {}
 
 
-NUMBER = r"([+-]?\d+(?:\.\d+)?)"
-WITH_INTERVAL = re.compile(rf"{NUMBER}(?:%| points) \[{NUMBER}%?,\s{NUMBER}%?\]")
+NUMBER = r"([+\-\u2212]?\d+(?:\.\d+)?)"
+WITH_INTERVAL = re.compile(rf"(?<!of )(?<![\d.,]){NUMBER}(?:%| points)?\s\[{NUMBER}%?,\s{NUMBER}%?\]")
 
 
 def printed(cell: dict[str, Any]) -> str:
@@ -84,18 +85,31 @@ def printed(cell: dict[str, Any]) -> str:
 
 
 def outside(text: str) -> list[str]:
-    """Values that do not lie in the interval printed behind them; both are rounded, to a point at worst."""
+    """Values that do not lie in the interval printed behind them, beyond half a unit of the last digit of each."""
     found = []
     for match in WITH_INTERVAL.finditer(text):
-        value, low, high = (float(number) for number in match.groups())
-        if not low - 0.5 <= value <= high + 0.5:
+        value, low, high = (float(number.replace("\u2212", "-")) for number in match.groups())
+        step = max(0.5 / 10 ** len(number.partition(".")[2]) for number in match.groups())
+        if not low - step <= value <= high + step:
             found.append(match.group(0))
     return found
 
 
+def prose() -> Iterator[tuple[str, str]]:
+    """(name, text) of all Markdown cells and pages."""
+    for path in CHAPTERS:
+        for cell in read_notebook(path)["cells"]:
+            if cell["cell_type"] == "markdown":
+                yield path.name, "".join(cell["source"])
+    for page in (*sorted(CHAPTERS[0].parent.glob("*.md")), ROOT / "README.md"):
+        yield page.name, page.read_text(encoding="utf-8")
+
+
 def test_no_page_prints_a_value_outside_its_own_interval() -> None:
-    assert outside("40.0% [41.0%, 60.0%]") and not outside("50% [41%, 60%], -1.0 points [-2.0, +0.5]")
-    assert {path.name: wrong for path in CHAPTERS for c in code_cells(path) if (wrong := outside(printed(c)))} == {}
+    assert outside("40.0% [41.0%, 60.0%]") and outside("39 points [40.1, 56.0]") and outside("3.14 [3.15, 3.16]")
+    assert not outside("50% [41%, 60%], -1.0 points [-2.0, +0.5], \u22122 [\u22122.4, 1.0]")
+    shown = [(path.name, printed(cell)) for path in CHAPTERS for cell in code_cells(path)]
+    assert {name: wrong for name, text in (*shown, *prose()) if (wrong := outside(text))} == {}
 
 
 def test_every_figure_has_alternative_text() -> None:
