@@ -35,7 +35,7 @@ FILLED = {
     "a guarded module's function": (
         "try:\n    import numpy as np\nexcept ImportError:\n    pass\nT = np.zeros(2)\nnp.put(T, [1], [1])"
     ),
-    "a helper": "T = []\ndef fill(rows):\n    rows += [0]\n    rows.append(1)\nfill(T)",
+    "a helper": "T = []\ndef fill(rows):\n    rows += [0, 1]\nfill(T)",
     "a helper's helper": "T = {}\ndef put(t):\n    t[1] = 1\ndef fill(t):\n    put(t)\nfill(T)",
     "a helper by keyword": "T = {}\ndef fill(*, t):\n    t[1] = 1\nfill(t=T)",
     "a helper in a test": "T = {}\ndef fill(t):\n    t[1] = 1\n    return t\nassert fill(T)",

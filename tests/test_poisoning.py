@@ -473,8 +473,9 @@ def test_a_trigger_too_faint_for_bytes_is_told():
     (lambda x: (x + 0.2 * torch.rand_like(x)).clamp(0, 1), "may not be random"),
     (lambda x: x[:1].expand_as(x).clone(), "nor depend on the other images of its batch"),
     (lambda x: x[:1] * 0, "must return images of the shape it was given"),
+    (lambda x: x * 0 + 0.3, "makes one picture of all images; something of each must be left"),
     (lambda x: x.mul_(0.5), "writes into the images it is given"),
-], ids=["random", "one for all", "another count", "in place"])  # fmt: skip
+], ids=["random", "one for all", "another count", "one picture", "in place"])  # fmt: skip
 def test_a_wild_trigger_is_caught_before_anything_is_poisoned(trigger, message):
     train = numbers()
     attack = Attack(trigger, ALL_TO_ONE)

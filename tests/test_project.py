@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pytest
 from build import GENERATED, write_generated
 from packaging.requirements import Requirement
-from project import CHAPTERS, ROOT, address, config, contents, notebooks, settings, site, slug
+from project import CHAPTERS, ROOT, address, config, contents, notebooks, read_notebook, settings, site, slug
 
 OURS = re.compile(r"github\.com/([\w.-]+/badnets[\w-]*)")
 SOURCES = sorted(p for p in CHAPTERS.glob("*") if p.suffix in {".md", ".ipynb"})
@@ -157,3 +157,21 @@ def anchors() -> set[str]:
 def test_every_warning_has_a_section_on_its_page() -> None:
     headings = re.findall(r"^##+ (.*)", read("chapters/assumptions.md"), flags=re.M)
     assert anchors() <= {heading.lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b'\xef\xbb\xbf{"cells": []}', "BOM"),
+        (b"<<<<<<< ours\n{}\n=======\n[]\n>>>>>>> theirs\n", "it holds the marks of a merge conflict"),
+        (b'{"cells": [\n<<<<<<< HEAD\n', "it holds the marks of a merge conflict"),
+        (b"", "Expecting value"),
+        (b'{"cells": "\xff"}', "can't decode byte"),
+    ],
+    ids=["byte-order mark", "conflict", "conflict inside", "empty", "no UTF-8"],
+)
+def test_a_file_that_is_no_notebook_is_named(tmp_path: Path, data: bytes, why: str) -> None:
+    path = tmp_path / "01_construction.ipynb"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=rf"01_construction\.ipynb is not a notebook: .*{why}"):
+        read_notebook(path)

@@ -442,6 +442,8 @@ def in_place(x):
 WILD = {
     "random": (lambda x: (x + 0.2 * torch.rand_like(x)).clamp(0, 1), "stamped one image in two ways"),
     "one image for all": (lambda x: x[:1].expand_as(x).clone(), "stamped one image in two ways"),
+    "one picture": (lambda x: torch.full_like(x, 0.3), "makes one picture of all images"),
+    "a pattern that hides all": (t.Blend(opacity=1.0), "makes one picture of all images"),
     "by the company": (lambda x: (x - x.mean()).clamp(0, 1), "stamped one image in two ways"),
     "a single image": (lambda x: 1 - x[:1], r"must return images of the shape it was given, \[2, 1, 8, 8\]; got"),
     "another count": (lambda x: torch.cat([x, x]), r"got \[4, 1, 8, 8\]"),
@@ -464,6 +466,13 @@ def test_a_wild_trigger_is_caught_when_it_stamps(name, unchecked):
         with pytest.raises(ValueError, match=message):
             t.stamp(trigger, x)
         assert torch.equal(x, before)
+
+
+def test_images_that_differ_under_the_square_only_may_become_one_picture():
+    x = torch.zeros(2, 1, 8, 8)
+    x[1, :, -1, -1] = 0.5
+    stamped = t.stamp(t.Patch(2), x)
+    assert torch.equal(stamped[0], stamped[1])
 
 
 def test_a_learned_trigger_leaves_no_graph_behind():

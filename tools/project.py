@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,5 +114,14 @@ def title(notebook: dict[str, Any]) -> str:
 
 
 def read_notebook(path: Path) -> dict[str, Any]:
-    """A notebook as plain data."""
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    """A notebook as plain data.
+
+    Raises:
+        ValueError: The file is none; the text names it.
+    """
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        conflict = re.search(rb"^<{7} ", path.read_bytes(), re.MULTILINE)
+        why = "it holds the marks of a merge conflict" if conflict else error
+        raise ValueError(f"{path} is not a notebook: {why}") from None

@@ -281,6 +281,10 @@ class _Walk(ast.NodeVisitor):
             self.does.stores.add(_base(node))
         self.generic_visit(node)
 
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        self.does.stores.add(_base(node.target))  # a list grows in place
+        self.generic_visit(node)
+
     def visit_Call(self, node: ast.Call) -> None:
         self._call(node.func, [*node.args, *(keyword.value for keyword in node.keywords)])
         self.generic_visit(node)

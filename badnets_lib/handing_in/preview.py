@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import functools
 import importlib
 import io
 import json
@@ -12,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, chdir, contextmanager, redirect_stdout
+from contextlib import chdir, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -61,18 +60,19 @@ def report(notebook: dict[str, Any], wanted: list[str], kernel: Mapping[str, Any
     about = notebook["metadata"].get("badnets", {})
     questions = about.get("questions", {})
     cells = [_cell(cell) for cell in notebook["cells"]]
-    place = functools.partial(_as_where_it_is_graded, about.get("closed", []))
     given = [text for kind, flags, text in cells if kind == "code" and flags.get("locked") and not flags.get("grade")]
     own = [text for kind, flags, text in cells if kind == "code" and not flags.get("locked")]
-    start = time.monotonic()
-    with place():
-        functions, problems = load(given, own, wanted)
-    loading = time.monotonic() - start
-    states = {name: _state(functions.get(name)) for name in wanted}
-    ready = {name: functions[name] for name, state in states.items() if state == READ}
     checks = {flags["grade_id"]: text for kind, flags, text in cells if kind == "code" and flags.get("grade")}
-    tried = {name: _tried(code, set(wanted), ready, kernel or {}, place, loading) for name, code in checks.items()}
     answers = written([(kind, str(flags.get("grade_id", "")), text) for kind, flags, text in cells], questions)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as empty:
+        place = _Place(about.get("closed", []), empty)
+        start = time.monotonic()
+        with place.entered():
+            namespace, problems = load(given, own, wanted)
+        loading = time.monotonic() - start
+        states = {name: _state(namespace.get(name)) for name in wanted}
+        ready = {name: namespace[name] if states[name] == READ else None for name in wanted}
+        tried = {name: _tried(code, ready, kernel or {}, place, loading) for name, code in checks.items()}
     states |= {name: text for name, text in tried.items() if text}
     states |= {name: _words(answers.get(name)) for name in questions}
     lines = [f"{name}: {text}" for name, text in states.items()]
@@ -87,56 +87,78 @@ def _cell(cell: dict[str, Any]) -> Cell:
     return cell["cell_type"], cell.get("metadata", {}).get("nbgrader", {}), "".join(cell["source"])
 
 
-@contextmanager
-def _as_where_it_is_graded(closing: Iterable[str]) -> Iterator[None]:
-    """What is closed to answers is closed, the folder is empty, nothing is printed, and no module lies beside it."""
-    here = Path.cwd()
-    paths = [path for path in sys.path if Path(path).resolve() != here.resolve()]
-    beside = {name: module for name, module in sys.modules.items() if _lies_in(here, module)}
-    with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as empty,
-        chdir(empty),
-        closed(closing),
-        mock.patch.object(sys, "path", paths),
-        redirect_stdout(io.StringIO()),
-    ):
-        for name in beside:
-            del sys.modules[name]
-        try:
-            yield
-        finally:
-            sys.modules.update(beside)
+class _Place:
+    """Where answers are graded, as far as it can be had in a student's kernel.
+
+    What is closed to answers is closed, the folder is empty, nothing lies beside the notebook, nothing is printed.
+
+    Args:
+        closing: What answers may not use of the library.
+        folder: An empty one.
+    """
+
+    def __init__(self, closing: Iterable[str], folder: str) -> None:
+        self.closing, self.folder = list(closing), folder
+        here = os.getcwd()
+        self.paths = [path for path in sys.path if os.path.abspath(path) != here]
+        files = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
+        self.beside = [name for name in files if os.path.dirname(files[name]) == here and name != "__main__"]
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Being there."""
+        with (
+            chdir(self.folder),
+            closed(self.closing),
+            mock.patch.object(sys, "path", self.paths),
+            redirect_stdout(io.StringIO()),
+        ):
+            beside = {name: sys.modules.pop(name) for name in self.beside if name in sys.modules}
+            try:
+                yield
+            finally:
+                sys.modules.update(beside)
+
+    def stand_in(self, name: str, function: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
+        """A function whose results come back as from the grader's sandbox; its seconds are noted."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self.entered():
+                start = time.monotonic()
+                try:
+                    value = function(*args, **kwargs)
+                finally:
+                    spent.append(time.monotonic() - start)
+            try:
+                return wire.unpack(wire.pack(value), trusted=False)
+            except wire.Malformed as error:
+                raise wire.Malformed(f"{name}: {error}") from None
+
+        return call
 
 
-def _lies_in(folder: Path, module: Any) -> bool:
-    """Whether a module is a file in a folder."""
-    path = getattr(module, "__file__", None) or ""
-    return Path(path).parent == folder and module.__name__ != "__main__"
+def _tried(code: str, functions: Mapping[str, Any], kernel: Mapping[str, Any], place: _Place, loading: float) -> str:
+    """What the visible part of a check says to functions as they are loaded; "" if it needs one that is not there yet.
 
-
-def _tried(
-    code: str,
-    wanted: set[str],
-    ready: Mapping[str, Callable[..., Any]],
-    kernel: Mapping[str, Any],
-    place: Callable[[], AbstractContextManager[None]],
-    loading: float,
-) -> str:
-    """What the visible part of a check says to the functions as they are loaded; "" if one that it needs is not there.
-
-    Results come back as from the grader's sandbox, and the seconds are counted, those of loading among them.
+    Args:
+        code: The check.
+        functions: All that are asked for; those that are not there are None.
+        kernel: What the check uses besides.
+        place: Where they are called.
+        loading: Seconds that loading took.
     """
     bound, used = bound_and_used(code)
-    missing = used - bound - wanted - set(kernel) - set(dir(builtins))
-    if used & wanted - set(ready):
+    asked = used & functions.keys()
+    missing = used - bound - asked - kernel.keys() - set(dir(builtins))
+    if any(functions[name] is None for name in asked):
         return ""
     if missing:
         return f"{UNTRIED}: run the cells above, which make {', '.join(sorted(missing))}"
     spent = [loading]
-    functions = {name: _stand_in(name, ready[name], place, spent) for name in used & wanted}
     try:
         with redirect_stdout(io.StringIO()):
-            exec(compile(code, "<check>", "exec", dont_inherit=True), dict(kernel) | functions)
+            stand_ins = {name: place.stand_in(name, functions[name], spent) for name in asked}
+            exec(compile(code, "<check>", "exec", dont_inherit=True), {**kernel, **stand_ins})
     except AssertionError as error:
         return f"{FAILS}: {error}"
     except Exception as error:
@@ -144,26 +166,6 @@ def _tried(
     if sum(spent) > SECONDS:
         return f"{FAILS}, if it takes {sum(spent):.0f} seconds when it is graded as here: {SECONDS} are allowed"
     return "passes what is visible, graded as it will be"
-
-
-def _stand_in(
-    name: str, function: Callable[..., Any], place: Callable[[], AbstractContextManager[None]], spent: list[float]
-) -> Callable[..., Any]:
-    """A function whose results come back as from the grader's sandbox."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        start = time.monotonic()
-        try:
-            with place():
-                value = function(*args, **kwargs)
-        finally:
-            spent.append(time.monotonic() - start)
-        try:
-            return wire.unpack(wire.pack(value), trusted=False)
-        except wire.Malformed as error:
-            raise wire.Malformed(f"{name}: {error}") from None
-
-    return call
 
 
 def _state(function: Any) -> str:

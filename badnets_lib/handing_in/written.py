@@ -19,6 +19,6 @@ def written(cells: Sequence[tuple[str, str, str]], questions: Mapping[str, str])
         places = [at for at, (kind, _, text) in enumerate(cells) if kind == "markdown" and text.strip() == question]
         if places and places[0] + 1 < len(cells):
             kind, own, text = cells[places[0] + 1]
-            if kind == "markdown" and not own:
+            if kind == "markdown" and not own and text.strip() not in questions.values():
                 texts[name] = text
     return texts

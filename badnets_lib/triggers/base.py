@@ -81,7 +81,8 @@ def stamp(trigger: Trigger, x: StoredImages) -> StoredImages:
 
     Raises:
         ValueError: The trigger returns another shape, another type or values outside [0, 1]; or it stamps the same
-            image in another way the second time, or in other company; or it writes into the images it is given.
+            image in another way the second time, or in other company; or makes one picture of all images; or it
+            writes into the images it is given.
     """
     if not len(x):
         return x.clone()
@@ -94,7 +95,7 @@ def stamp(trigger: Trigger, x: StoredImages) -> StoredImages:
 
 @torch.no_grad()
 def check_repeats(trigger: Trigger, x: StoredImages) -> None:
-    """Raise unless each of some images is stamped alone as it is stamped among the others, and stays as it was."""
+    """Raise unless each image is stamped alone as among the others, stays as it was, and leaves something of itself."""
     check_trigger(trigger)
     clean = to_unit(x.clone())
     given = clean.clone()
@@ -109,6 +110,15 @@ def check_repeats(trigger: Trigger, x: StoredImages) -> None:
                 f"{shown(trigger)} stamped one image in two ways; a trigger may not be random, nor depend on the other "
                 "images of its batch (give it a seed of its own)"
             )
+    _check_is_no_constant(trigger, clean, together)
+
+
+def _check_is_no_constant(trigger: Trigger, clean: Images, stamped: Images) -> None:
+    """Raise where different images become one picture, and the negative of the first becomes the same one."""
+    if len(clean) < 2 or torch.equal(clean[0], clean[1]) or not torch.equal(stamped[0], stamped[1]):
+        return
+    if torch.equal(stamped_once(trigger, 1 - clean[:1])[0], stamped[0]):
+        raise ValueError(f"{shown(trigger)} makes one picture of all images; something of each must be left")
 
 
 def stamped_once(trigger: Trigger, x: Images) -> Images:
