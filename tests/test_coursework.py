@@ -486,6 +486,18 @@ STYLES = {
     "constant by a call": "from math import floor\nONE = floor(1.5)\n\ndef add(x):\n    return x + ONE",
     "table by a comprehension": "ONES = {k: 1 for k in range(3)}\nONES.update(a=1)\n\n"
     "def add(x):\n    return x + ONES['a']",
+    "table by a loop": "ONES = {}\nfor k in range(3):\n    ONES[k] = 1\n\ndef add(x):\n    return x + ONES[2]",
+    "table by a helper": "def fill(ones):\n    ones.append(1)\n\nONES = []\nfill(ONES)\n\n"
+    "def add(x):\n    return x + ONES[0]",
+    "global": "def setup():\n    global ONE\n    ONE = 1\n\nsetup()\n\ndef add(x):\n    return x + ONE",
+    "register": "STEPS = {}\n\ndef step(f):\n    STEPS[f.__name__] = f\n    return f\n\n@step\ndef one(x):\n"
+    "    return x + 1\n\ndef add(x):\n    return STEPS['one'](x)",
+    "dispatch": "import functools\n\n@functools.singledispatch\ndef more(x):\n    return x\n\n@more.register\n"
+    "def _(x: int):\n    return x + 1\n\ndef add(x):\n    return more(x)",
+    "setattr": "class Adder:\n    pass\n\nsetattr(Adder, 'step', BASE)\n\ndef add(x):\n    return x + Adder.step",
+    "main program": "if __name__ == '__main__':\n    ONE = 1\n\ndef add(x):\n    return x + ONE",
+    "fraction": "from fractions import Fraction\n\ndef add(x):\n    return x + Fraction(2, 2)",
+    "decimal": "from decimal import Decimal\n\ndef add(x):\n    return x + Decimal(1)",
     "lambda": "add = lambda x: x + 1",
     "partial": "import functools, operator\nadd = functools.partial(operator.add, 1)",
     "definition under if": "if BASE == 1:\n    def add(x):\n        return x + 1\nelse:\n    add = None",
@@ -507,7 +519,9 @@ def test_what_runs_in_jupyter_is_graded_as_it_runs_there(grade, hand_in, style):
 
 def test_scratch_cells_change_no_given_number_and_no_builtin(grade, hand_in):
     scratch = ["SIZE = 99\nBASE += 5", "sum = len = 3"]
-    marks = grade(hand_in(add="def add(x):\n    return sum([x, BASE]) + 0 * len([])", more=scratch))
+    scratch += ["for SIZE in range(3):\n    pass", "(BASE := 5)", "def SIZE():\n    pass", "del BASE", "torch = 3"]
+    scratch += ["for sum in range(3):\n    pass", "from numpy import *"]
+    marks = grade(hand_in(add="def add(x):\n    return sum(each for each in [x, BASE]) + 0 * len([])", more=scratch))
     assert points(marks) == ALL
 
 

@@ -367,7 +367,7 @@ def test_a_hog_meets_its_limit(box, what):
     assert len(str(caught.value)) < 1000 and still_good(box)
 
 
-def test_what_answers_need_of_the_system_is_there(box):
+def test_what_answers_need_of_the_system_is_there(bubblewrap):
     """Threads, processes that come back, a loop of events, a network that is trained."""
     code = (
         "import asyncio, subprocess, threading\nimport torch\nfrom torch import nn\n\ndef f():\n"
@@ -376,7 +376,8 @@ def test_what_answers_need_of_the_system_is_there(box):
         "    torch.optim.SGD(net.parameters(), 0.1).step()\n    asyncio.run(asyncio.sleep(0))\n"
         "    return subprocess.run(['/bin/echo', 'hi'], capture_output=True, text=True).stdout"
     )
-    assert ask(box, code) == "hi\n"
+    with Sandbox() as box:
+        assert ask(box, code) == "hi\n"
 
 
 def test_a_machine_whose_calls_nobody_listed_is_told(monkeypatch):
