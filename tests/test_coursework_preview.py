@@ -116,6 +116,7 @@ def interval(hits, trials):
         ("L", "passes what is visible"),
         ("(0.5, 0.6)", "fails what is visible: the share lies inside its interval"),
         ("{}['no']", "fails what is visible: KeyError: 'no'"),
+        ("exit(3)", "fails what is visible: SystemExit: 3"),
         (
             "iter((0.8256, 0.9448))",
             "fails what is visible: Malformed: interval: a tuple_iterator does not cross; return",
@@ -145,6 +146,14 @@ def test_checks_whose_cells_have_not_run_are_told(rates, kernel):
     fresh = {name: value for name, value in kernel.items() if name != "RATE"}
     text = "\n".join(report(rates, ASKED, fresh))
     assert "check-share-of-target: not tried: run the cells above, which make RATE" in text and "Look at" in text
+
+
+def test_a_check_is_tried_without_what_the_kernel_made_of_builtins(rates, kernel):
+    assert "All of it is read as it stands." in "\n".join(report(rates, ASKED, kernel | {"abs": 3, "tuple": None}))
+
+
+def test_a_check_that_was_written_over_is_told(rates, said):
+    assert "check-interval: not tried: '(' was never closed" in said(answered(rates, check_interval="assert interval("))
 
 
 def test_what_takes_longer_than_it_may_is_told(rates, said, monkeypatch):

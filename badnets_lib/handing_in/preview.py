@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import importlib
 import io
 import json
@@ -17,7 +16,7 @@ from typing import Any
 from unittest import mock
 
 from . import wire
-from ._statements import bound_and_used
+from ._statements import BUILTINS, bound_and_used
 from .closing import closed
 from .loading import load
 from .written import written
@@ -147,9 +146,13 @@ def _tried(code: str, functions: Mapping[str, Any], kernel: Mapping[str, Any], p
         place: Where they are called.
         loading: Seconds that loading took.
     """
-    bound, used = bound_and_used(code)
+    try:
+        bound, used = bound_and_used(code)
+    except SyntaxError as error:
+        return f"{UNTRIED}: {error.msg}"
     asked = used & functions.keys()
-    missing = used - bound - asked - kernel.keys() - set(dir(builtins))
+    values = {name: value for name, value in kernel.items() if name not in BUILTINS}  # they are none where it is graded
+    missing = used - bound - asked - values.keys() - BUILTINS
     if any(functions[name] is None for name in asked):
         return ""
     if missing:
@@ -158,10 +161,10 @@ def _tried(code: str, functions: Mapping[str, Any], kernel: Mapping[str, Any], p
     try:
         with redirect_stdout(io.StringIO()):
             stand_ins = {name: place.stand_in(name, functions[name], spent) for name in asked}
-            exec(compile(code, "<check>", "exec", dont_inherit=True), {**kernel, **stand_ins})
+            exec(compile(code, "<check>", "exec", dont_inherit=True), {**values, **stand_ins})
     except AssertionError as error:
         return f"{FAILS}: {error}"
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return f"{FAILS}: {type(error).__name__}: {error}"
     if sum(spent) > SECONDS:
         return f"{FAILS}, if it takes {sum(spent):.0f} seconds when it is graded as here: {SECONDS} are allowed"
