@@ -344,7 +344,8 @@ def test_attention_on_a_text_is_a_share(toy, nets):
 def test_the_sweeps_compare_what_they_say():
     counts = SWEEPS[0]
     assert {(cell["size"], cell["passes"]) for cell in counts.cells} == {(500, 4), (2000, 4), (500, 16)}
-    assert {sweep.run.__name__ for sweep in SWEEPS} == {"counted", "triggered", "near", "survival", "by_width"}
+    runs = {"counted", "triggered", "near", "on_the_grammar", "survival", "by_width"}
+    assert {sweep.run.__name__ for sweep in SWEEPS} == runs
     assert all({cell["seed"] for cell in sweep.cells} == set(range(5)) for sweep in SWEEPS)
 
 
