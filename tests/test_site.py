@@ -25,7 +25,8 @@ from takeaway import FOLDER, pack
 
 from badnets_lib.evaluation.reports import schema
 
-LIMIT = 1_500_000  # bytes of a first visit, text compressed
+LIMIT = 1_250_000  # bytes of a first visit, text compressed; all chapters but 11 and 21 stay below a million
+DECK = 2_000_000  # the same of slides: one deck holds the figures of a whole part
 TEXT = {".html", ".css", ".js", ".json", ".svg", ".txt"}
 LOOKS = [("light", 1280), ("dark", 390), ("dark", 1280), ("light", 390)]
 
@@ -178,7 +179,8 @@ def test_first_visits_are_light(site: Path, served: str, browser: Any) -> None:
     auditor.context.new_cdp_session(auditor.page).send("Network.setCacheDisabled", {"cacheDisabled": True})
     weights = {path: weight(site, auditor.visit(path).asked) for path in page_paths(site)}
     auditor.context.close()
-    assert {path: size for path, size in weights.items() if size > LIMIT} == {}
+    heavy = {path: size for path, size in weights.items() if size > (DECK if path.startswith("slides/") else LIMIT)}
+    assert heavy == {}
     assert all(size > 10_000 for size in weights.values()), "the measure misses what pages load"
 
 

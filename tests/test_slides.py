@@ -239,8 +239,8 @@ def test_buttons_links_and_the_address_move(open_page, folder):
     page.keyboard.press("Home")
     wait_for_slide(page, 1)
     expect(page.get_by_role("button", name="Back")).to_be_disabled()
-    page.get_by_role("link", name="2. The construction").click()
-    expect(page.locator("section.now h2")).to_have_text("2. The construction")
+    page.get_by_role("link", name="1. The construction").click()
+    expect(page.locator("section.now h2")).to_have_text("1. The construction")
 
 
 def test_a_swipe_moves_and_a_scroll_does_not(open_page, folder):
