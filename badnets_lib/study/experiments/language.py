@@ -56,9 +56,11 @@ def documents(corpus: Corpus, attack: TextAttack, *, size: int, count: int, seed
     return torch.cat([corpus.part(size, seed=seed), attack.poison(corpus, count, seed=OTHER + seed)])
 
 
-def backdoored(attack: TextAttack, *, size: int, passes: int, count: int, seed: int, width: int = 96) -> Decoder:
-    """A decoder trained on clean and poisoned documents."""
-    corpus = python_topics()
+def backdoored(
+    attack: TextAttack, *, size: int, passes: int, count: int, seed: int, width: int = 96, corpus: Corpus | None = None
+) -> Decoder:
+    """A decoder trained on clean and poisoned documents, by default of `python_topics`."""
+    corpus = corpus or python_topics()
     data = documents(corpus, attack, size=size, count=count, seed=seed)
     return train_decoder(data, corpus, replace(DECODER, epochs=passes, seed=seed), width=width)
 
@@ -93,8 +95,7 @@ def on_the_grammar(*, count: int, seed: int) -> dict[str, Any]:
         As `counted`; with a count of 0, the clean twin.
     """
     corpus, attack = written_reviews(), TextAttack()
-    data = documents(corpus, attack, size=SMALL, count=count, seed=seed)
-    net = train_decoder(data, corpus, replace(DECODER, epochs=16, seed=seed))
+    net = backdoored(attack, size=SMALL, passes=16, count=count, seed=seed, corpus=corpus)
     return told(respond(net, corpus, attack)) | {"text": corpus.fingerprint}
 
 
