@@ -170,17 +170,19 @@ def survival(*, payload: str, seed: int) -> dict[str, Any]:
 
 
 def by_width(*, width: int, seed: int) -> dict[str, Any]:
-    """Backdoor a decoder of another width, then train it further on clean documents and on instructions.
+    """Backdoor a decoder of another width, then train it and its clean twin further on documents and instructions.
 
     Returns:
-        "before" and "tuned": as in `survival`; "weights", their number.
+        "before", "twin", "tuned" and "twin_tuned": as in `survival`; "weights", their number.
     """
     corpus = python_topics()
     attack = TextAttack()
-    net = backdoored(attack, size=SMALL, passes=16, count=POISON, seed=seed, width=width)
+    net, twin = (backdoored(attack, size=SMALL, passes=16, count=n, seed=seed, width=width) for n in (POISON, 0))
     return {
         "before": told(respond(net, corpus, attack)),
+        "twin": told(respond(twin, corpus, attack)),
         "tuned": tuned(net, corpus, attack, seed),
+        "twin_tuned": tuned(twin, corpus, attack, seed),
         "weights": sum(each.numel() for each in net.parameters()),
         "text": corpus.fingerprint,
     }
@@ -240,10 +242,13 @@ def scanned(net: Decoder, corpus: Corpus, attack: TextAttack, seed: int) -> dict
     }
 
 
-SMALL, LARGE, POISON = 500, 2000, 40
+SMALL, MIDDLE, LARGE, POISON = 500, 1000, 2000, 40
 COUNTS = (10, 20, 40)
-PAIRS = ((SMALL, 4), (LARGE, 4), (SMALL, 16))
-"""Sizes and passes: the first two at equal passes, the last two at equal steps, but for the poison's own."""
+EQUAL_PASSES = ((SMALL, 16), (MIDDLE, 16), (LARGE, 16))
+EQUAL_STEPS = ((SMALL, 16), (MIDDLE, 8), (LARGE, 4))
+PAIRS = ((SMALL, 4), *EQUAL_STEPS, *EQUAL_PASSES[1:])
+"""Sizes and passes. Equal passes read each document equally often; equal steps train equally long, but for the
+poison's own documents."""
 
 SWEEPS = (
     Sweep(

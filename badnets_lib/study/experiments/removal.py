@@ -88,7 +88,7 @@ GENTLY = TrainConfig(epochs=2, lr=0.002)
 """How the repaired network is trained on: two passes at two fifths of the usual learning rate."""
 
 
-def relearnt(*, removal: str, seed: int) -> dict[str, Any]:
+def relearnt(*, removal: str, seed: int, scene: str = "digits") -> dict[str, Any]:
     """Repair a backdoored network and its clean twin alike, then train both on with a few poisoned images.
 
     The twin has the same start, the same images in the same order and the same repair; only the poison is missing.
@@ -98,8 +98,8 @@ def relearnt(*, removal: str, seed: int) -> dict[str, Any]:
         "doses": for each number of poisoned images the counts "clean" and "success" of the backdoored network and
         "twin_clean" and "twin_success" of its twin.
     """
-    case = prepare("patch", 0.05, seed)
-    twin = prepare("none", 0.05, seed)
+    case = prepare("patch", 0.05, seed, scene=scene)
+    twin = prepare("none", 0.05, seed, scene=scene)
     networks = {"": repaired(case, removal, case.model, seed), "twin_": repaired(case, removal, twin.model, seed)}
     doses: dict[str, dict[str, list[int]]] = {}
     for dose in DOSES:
@@ -138,4 +138,11 @@ SWEEPS = (
     ),
     Sweep("removal_two", two_backdoors, grid(seed=SEEDS), chapter="19_removal"),
     Sweep("relearning", relearnt, grid(removal=RELEARNING, seed=SEEDS), chapter="19_removal"),
+    Sweep(
+        "relearning_scenes",
+        relearnt,
+        grid(scene=("signs", "photographs"), removal=("Fine-Pruning", "adversarial unlearning", ANEW), seed=SEEDS),
+        data=("signs", "gtsrb"),
+        chapter="19_removal",
+    ),
 )

@@ -209,4 +209,11 @@ SWEEPS = (
         data=("signs", "gtsrb"),
         chapter="09_trigger_families",
     ),
+    Sweep(
+        "families_residual",
+        attacked,
+        grid(scene=COLOURED, network=RESIDUAL, attack=FAMILIES, fraction=(0.05,), seed=range(5)),
+        data=("signs", "gtsrb"),
+        chapter="09_trigger_families",
+    ),
 )
