@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from project import CHAPTERS  # tools/
+from project import CHAPTERS, figures_of  # tools/
 
 import badnets_lib as bd
 from badnets_lib.study.exercises import answers
@@ -156,7 +156,7 @@ def test_code_fits_the_page(path):
 @pytest.mark.parametrize("path", chapters(), ids=lambda path: path.stem)
 def test_every_figure_has_a_caption(path):
     for cell in cells(path):
-        drawn = any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+        drawn = bool(figures_of(cell))
         if drawn and "hide-cell" not in cell["metadata"].get("tags", []):
             assert cell["metadata"]["mystnb"]["figure"]["caption"].endswith("."), cell["id"]
         for drawing in re.findall(r"^!\[.*\]\(images/(?!colab|lab_)\w+\.svg.*$", "".join(cell["source"]), re.M):

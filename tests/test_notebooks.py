@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import random
 import re
 import subprocess
 import sys
@@ -13,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from execute import ChapterError, decided_by, execute_all, kernel_environment, slimmer, time_line
-from project import ROOT, config, notebooks, read_notebook, slug
+from execute import ChapterError, decided_by, execute_all, fold, kernel_environment, time_line
+from project import ROOT, config, figures_of, notebooks, read_notebook, slug
 
 CHAPTERS = notebooks()
 PLACES = re.compile(r"(/home/|/root/|/Users/|/private/|/tmp/|[A-Z]:\\Users)")
-IMAGES = ("image/png", "image/jpeg", "image/svg+xml")
 
 
 def code_cells(path: Path) -> list[dict[str, Any]]:
@@ -28,10 +24,6 @@ def code_cells(path: Path) -> list[dict[str, Any]]:
 def in_order(path: Path) -> bool:
     counts = [cell["execution_count"] for cell in code_cells(path)]
     return counts == list(range(1, len(counts) + 1))
-
-
-def has_image(cell: dict[str, Any]) -> bool:
-    return any(kind in output.get("data", {}) for output in cell["outputs"] for kind in IMAGES)
 
 
 def alternative_text(cell: dict[str, Any]) -> str:
@@ -117,9 +109,39 @@ def test_every_figure_has_alternative_text() -> None:
         (path.name, "".join(cell["source"]))
         for path in CHAPTERS
         for cell in code_cells(path)
-        if has_image(cell) and not alternative_text(cell)
+        if figures_of(cell) and not alternative_text(cell)
     ]
     assert bare == []
+
+
+def test_figures_are_stored_as_svg() -> None:
+    """They are sharp on every screen and on paper, and a tenth of the weight."""
+    kinds = {
+        (path.name, kind)
+        for path in CHAPTERS
+        for cell in code_cells(path)
+        for output in cell["outputs"]
+        for kind in output.get("data", {})
+        if kind.startswith("image/")
+    }
+    assert {kind for _, kind in kinds} == {"image/svg+xml"}, kinds
+
+
+def test_jupyterlab_and_colab_fold_what_the_page_folds() -> None:
+    folded = 0
+    for path in CHAPTERS:
+        for cell in code_cells(path):
+            wanted = {key: value for key, value in cell["metadata"].items() if key not in ("jupyter", "cellView")}
+            fold(wanted)
+            assert cell["metadata"] == wanted, (path.name, cell["id"])
+            folded += cell["metadata"].get("cellView") == "form"
+    assert folded > 300
+    both = {"tags": ["hide-cell", "exercise"]}
+    fold(both)
+    assert both["jupyter"] == {"source_hidden": True, "outputs_hidden": True} and both["cellView"] == "form"
+    both["tags"] = []
+    fold(both)
+    assert both == {"tags": []}
 
 
 def test_the_opening_states_the_measured_time_and_opens_in_colab() -> None:
@@ -192,22 +214,3 @@ def test_a_run_leaves_its_record_and_no_time_stamps(tmp_path: Path) -> None:
     assert set(run) == facts and run["seconds_by_device"] == {run["device"]: run["seconds"]}
     assert in_order(path)
     assert all("execution" not in cell["metadata"] for cell in code_cells(path))
-
-
-def test_a_picture_of_many_colours_is_stored_in_fewer() -> None:
-    from PIL import Image
-
-    def stored(picture: Image.Image) -> str:
-        file = io.BytesIO()
-        picture.save(file, "PNG")
-        return base64.b64encode(file.getvalue()).decode()
-
-    source = random.Random(0)
-    noise = bytes(place // 16 + source.randrange(60) for place in range(3 * 32 * 32))
-    photograph = Image.frombytes("RGB", (32, 32), noise).resize((256, 256), Image.Resampling.BILINEAR)
-    slim = slimmer(stored(photograph))
-    assert 2 * len(slim) < len(stored(photograph))
-    found = Image.open(io.BytesIO(base64.b64decode(slim))).convert("RGB")
-    assert max(abs(a - b) for a, b in zip(found.tobytes(), photograph.tobytes(), strict=True)) < 40
-    chart = stored(Image.new("RGB", (64, 64)))
-    assert slimmer(chart) == chart, "what is small already stays as it is"

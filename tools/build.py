@@ -13,7 +13,6 @@ until the site is whole, and count as long as nothing has changed that could cha
 from __future__ import annotations
 
 import argparse
-import base64
 import shutil
 import subprocess
 import sys
@@ -23,13 +22,13 @@ from pathlib import Path
 
 from environment import alone
 from execute import ChapterError, decided_by, execute_all
-from project import CHAPTERS, MOVED, ROOT, config, contents, notebooks, read_notebook, title
+from project import CHAPTERS, MOVED, ROOT, config, contents, figures_of, notebooks, read_notebook, title
 from quizzes import write_exports
 from reference import write_reference
 from slides import write_decks
 from status import status_page
 
-GENERATED = ("status.md", "images/lesson.png")  # in git all the same: the README shows them
+GENERATED = ("status.md", "images/lesson.svg")  # in git all the same: the README shows them
 SCHEMA = "report.schema.json"  # published at the address it gives itself
 WEB = ROOT / "badnets_lib" / "display" / "web"  # scripts that notebooks show elsewhere, too
 OFFLINE = "offline.js"  # a service worker may serve the folder it lies in, and those below
@@ -76,7 +75,7 @@ def write_generated(folder: Path, chapters: list[Path]) -> None:
     """Write what follows from the stored runs: the status of the chapters, the front page's picture."""
     (folder / "status.md").write_text(status_page(chapters), encoding="utf-8")
     (folder / "images").mkdir(exist_ok=True)
-    (folder / "images" / "lesson.png").write_bytes(picture(chapters, "lesson-picture"))
+    (folder / "images" / "lesson.svg").write_text(picture(chapters, "lesson-picture"), encoding="utf-8")
 
 
 def write_claims(folder: Path) -> None:
@@ -86,23 +85,22 @@ def write_claims(folder: Path) -> None:
     (folder / "claims.md").write_text(page(), encoding="utf-8")
 
 
-def picture(chapters: list[Path], tag: str) -> bytes:
-    """The figure stored under the one cell that carries `tag`, as PNG.
+def picture(chapters: list[Path], tag: str) -> str:
+    """The figure stored under the one cell that carries `tag`, as SVG.
 
     Raises:
         ValueError: Not exactly one cell with that tag stores a figure.
     """
     found = [
-        output["data"]["image/png"]
+        svg
         for path in chapters
         for cell in read_notebook(path)["cells"]
         if tag in cell["metadata"].get("tags", [])
-        for output in cell["outputs"]
-        if "image/png" in output.get("data", {})
+        for svg in figures_of(cell)
     ]
     if len(found) != 1:
         raise ValueError(f"need exactly one stored figure tagged {tag!r}; found {len(found)}")
-    return base64.b64decode("".join(found[0]))
+    return found[0]
 
 
 def render(source: Path, out: Path) -> Path:

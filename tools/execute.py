@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 import json
 import os
 import platform
@@ -89,26 +87,30 @@ def code(notebook: Any) -> list[str]:
 
 
 def tidy(notebook: Any) -> None:
-    """Drop what changes from run to run and tells a reader nothing."""
+    """Drop what changes from run to run and tells a reader nothing, and fold what the page folds."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-        for output in cell.get("outputs", ()):
-            if "image/png" in output.get("data", {}):
-                output["data"]["image/png"] = slimmer(output["data"]["image/png"])
+        if cell.cell_type == "code":
+            fold(cell.metadata)
     notebook.metadata.get("language_info", {}).pop("version", None)
 
 
-def slimmer(picture: str, *, colours: int = 256, times: float = 2) -> str:
-    """A PNG in few colours where that makes it so many times smaller: rows of small photographs are heavy. Base64."""
-    from PIL import Image
+FOLDED = {
+    "hide-input": ("source_hidden",),
+    "remove-input": ("source_hidden",),
+    "hide-cell": ("outputs_hidden", "source_hidden"),
+    "remove-cell": ("outputs_hidden", "source_hidden"),
+}
+"""What JupyterLab folds of a cell, by the tag that folds it on the page."""
 
-    whole = base64.b64decode(picture)
-    file = io.BytesIO()
-    Image.open(io.BytesIO(whole)).convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(
-        file, "PNG", optimize=True
-    )
-    few = file.getvalue()
-    return base64.b64encode(few).decode() if times * len(few) < len(whole) else picture
+
+def fold(metadata: Any) -> None:
+    """Fold a code cell in JupyterLab and on Colab as the page does: its tags decide."""
+    hidden = {key: True for tag in metadata.get("tags", ()) for key in FOLDED.get(tag, ())}
+    for key in ("jupyter", "cellView"):
+        metadata.pop(key, None)
+    if hidden:
+        metadata.update(jupyter=hidden, cellView="form")
 
 
 def execute(path: Path, facts: dict[str, Any]) -> float:

@@ -113,6 +113,12 @@ def title(notebook: dict[str, Any]) -> str:
     return "Untitled"
 
 
+def figures_of(cell: dict[str, Any]) -> list[str]:
+    """The figures that a cell of a notebook stores, as SVG."""
+    stored = (output.get("data", {}) for output in cell.get("outputs", ()))
+    return ["".join(data["image/svg+xml"]) for data in stored if "image/svg+xml" in data]
+
+
 def read_notebook(path: Path) -> dict[str, Any]:
     """A notebook as plain data.
 

@@ -13,10 +13,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from execute import slimmer
 from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
-from project import CHAPTERS, config, contents, read_notebook, title
+from project import CHAPTERS, config, contents, figures_of, read_notebook, title
 
 HERE = Path(__file__).parent
 CAPTION = 40  # characters of a caption before it may end
@@ -159,13 +158,11 @@ def caption(alternative: str) -> str:
     return said.rstrip(".;:") + "."
 
 
-def picture(png: str, alternative: str) -> str:
-    """A figure, base64, with its shape, so that a slide may fill the screen with it; a deck holds a part's figures."""
-    data = slimmer(png.replace("\n", ""), colours=128, times=1)
-    header = base64.b64decode(data[:32])
-    width = int.from_bytes(header[16:20])
-    height = int.from_bytes(header[20:24])
-    image = f'<img src="data:image/png;base64,{data}" alt="{escape(alternative)}" width="{width}" height="{height}"'
+def picture(svg: str, alternative: str) -> str:
+    """A figure with its shape, so that a slide may fill the screen with it; a deck holds a part's figures."""
+    _, _, width, height = map(float, re.findall(r'viewBox="([^"]+)"', svg)[0].split())
+    data = base64.b64encode(svg.encode()).decode()
+    image = f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(alternative)}"'
     return (
         f'<figure>{image} style="--shape: {width / height:.3f}">\n'
         f'<figcaption aria-hidden="true">{escape(caption(alternative))}</figcaption></figure>'
@@ -188,11 +185,11 @@ def figures(notebook: dict[str, Any]) -> Iterator[Slide]:
             heading = last(text, "#") or heading
             prompt = last(text, "**Predict.**")
             continue
-        for png in (o["data"]["image/png"] for o in cell["outputs"] if "image/png" in o.get("data", {})):
+        for svg in figures_of(cell):
             if prompt:
                 yield Slide("predict", "Predict", f"<p>{prompt}</p>")
                 prompt = ""
-            yield Slide("figure", heading, picture("".join(png), cell["metadata"]["mystnb"]["image"]["alt"]))
+            yield Slide("figure", heading, picture(svg, cell["metadata"]["mystnb"]["image"]["alt"]))
 
 
 def chapter(notebook: dict[str, Any], name: str) -> Iterator[Slide]:

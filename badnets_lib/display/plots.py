@@ -7,6 +7,7 @@ in the book; the two colours stay apart for colour-blind readers.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
@@ -31,12 +32,15 @@ LOOKS: dict[str, dict[str, Any]] = {
 HATCHES = {"clean": "", "backdoored": "//"}
 OTHER_LOOKS = (("^", "-."), ("D", ":"), ("v", (0, (5, 1))), ("P", (0, (1, 3))))
 OTHER_HATCHES = ("..", "xx", "\\\\", "oo")
+WIDTH = 8.0
+"""Inches. The page would shrink a wider figure, and its text with it."""
+
 SCALES = {"bad": "Oranges", "good": "Blues"}
 """The two colour scales of all heat maps, by what a high value is for the defender; both are dark where it is high."""
 
 
 def set_style() -> None:
-    """Use the book's style for every figure from here on."""
+    """Use the book's style for every figure from here on. A notebook shows figures as SVG, sharp at any size."""
     plt.rcParams.update(
         {
             "figure.dpi": 120,
@@ -52,9 +56,21 @@ def set_style() -> None:
             "legend.frameon": False,
             "lines.markersize": 5,
             "image.cmap": "gray",
-            "image.interpolation": "nearest",
+            "image.interpolation": "none",  # an SVG then holds the pixels themselves
+            "svg.hashsalt": "badnets_lib",  # the same figure is the same file
         }
     )
+    _show_as_svg()
+
+
+def _show_as_svg() -> None:
+    """Where a notebook runs, have it draw figures as SVG, without the date."""
+    ipython = sys.modules.get("IPython")
+    if ipython is None or not hasattr(ipython.get_ipython(), "kernel"):
+        return
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+    set_matplotlib_formats("svg", metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
 
 
 def images(x: Images, labels: Sequence[str] = (), *, marked: Sequence[bool] = (), columns: int = 10) -> Figure:
@@ -68,7 +84,7 @@ def images(x: Images, labels: Sequence[str] = (), *, marked: Sequence[bool] = ()
     """
     rows = math.ceil(len(x) / columns)
     columns = min(columns, len(x))
-    figure, axes = plt.subplots(rows, columns, figsize=(0.95 * columns, 1.25 * rows), squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(min(0.95 * columns, WIDTH), 1.25 * rows), squeeze=False)
     for index, ax in enumerate(axes.flat):
         if index >= len(x):
             ax.axis("off")
@@ -271,7 +287,7 @@ def heat(
 def filters(weights: Tensor, *, titles: Sequence[str] = (), columns: int = 8) -> Figure:
     """Convolution filters [F, C, h, w], averaged over C: red weights are positive, blue negative, white zero."""
     rows = math.ceil(len(weights) / columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(1.05 * columns, 1.3 * rows), squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(min(1.05 * columns, WIDTH), 1.3 * rows), squeeze=False)
     limit = float(weights.abs().max())
     for index, ax in enumerate(axes.flat):
         ax.axis("off")
