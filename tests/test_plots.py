@@ -165,7 +165,8 @@ def test_the_gallery_shows_each_trigger_its_change_and_its_true_size(channels):
     assert figure.axes[3].get_images()[0].get_array()[1, 1] == pytest.approx(-0.4)
     figure.canvas.draw()
     drawn = figure.axes[4].artists[0].offsetbox.get_window_extent(figure.canvas.get_renderer())
-    assert drawn.width == pytest.approx(8, abs=1) and drawn.height == pytest.approx(8, abs=1)
+    page = figure.dpi / 96  # pixels of the figure in one of a page
+    assert drawn.width == drawn.height == pytest.approx(8 * page, abs=1)
 
 
 def test_a_heat_map_writes_every_value_and_leaves_gaps_empty():

@@ -332,7 +332,7 @@ def gallery(
 
 
 def _true_size(ax: Axes, image: Tensor) -> None:
-    """One pixel of the image on one pixel of the figure, in the middle of `ax`."""
+    """One pixel of the image on one pixel of a page, in the middle of `ax`."""
     pixels = image.detach().cpu().permute(1, 2, 0).expand(-1, -1, 3).numpy()
-    drawn = OffsetImage(pixels, zoom=72 / float(ax.figure.dpi))
+    drawn = OffsetImage(pixels, zoom=72 / 96)  # points; a page has 96 pixels to the inch
     ax.add_artist(AnnotationBbox(drawn, (0.5, 0.5), frameon=False))
