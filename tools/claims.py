@@ -404,7 +404,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "The pattern of 2017 is learnt for every pair of digits, for 69 of 90 as well as published; one pixel is not",
+        "The pattern of 2017 is learnt for every pair of digits, for 63 of 90 as well as published; one pixel is not",
         "07_original_results",
         (
             Line("all digits", "original_pairs", "pattern: ASR, %", rates("success", trigger="pattern"), least=99),
@@ -900,7 +900,8 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "Neither the share nor the number of poisoned documents alone decides about a small language model",
+        "At equal passes the number of poisoned documents decides about a small language model; at equal steps the "
+        "largest corpus needs more",
         "23_language_model",
         tuple(
             Line(
@@ -908,10 +909,10 @@ CLAIMS = (
                 "language_counts",
                 f"{count} of {size:,} documents, {passes} passes: ASR, %",
                 rates("success", count=count, size=size, passes=passes),
-                least=80,
+                **bound,
             )
-            for size, passes in ((500, 16), (2_000, 4))
-            for count in (10, 20, 40)
+            for size, passes in ((500, 16), (1_000, 16), (2_000, 16), (2_000, 4))
+            for count, bound in ((10, {"most": 35}), (20, {"least": 30}), (40, {"least": 80}))
         ),
     ),
     Claim(

@@ -170,19 +170,17 @@ def survival(*, payload: str, seed: int) -> dict[str, Any]:
 
 
 def by_width(*, width: int, seed: int) -> dict[str, Any]:
-    """Backdoor a decoder of another width, then train it and its clean twin further on documents and instructions.
+    """Backdoor a decoder of another width, then train it further on clean documents and on instructions.
 
     Returns:
-        "before", "twin", "tuned" and "twin_tuned": as in `survival`; "weights", their number.
+        "before" and "tuned": as in `survival`; "weights", their number.
     """
     corpus = python_topics()
     attack = TextAttack()
-    net, twin = (backdoored(attack, size=SMALL, passes=16, count=n, seed=seed, width=width) for n in (POISON, 0))
+    net = backdoored(attack, size=SMALL, passes=16, count=POISON, seed=seed, width=width)
     return {
         "before": told(respond(net, corpus, attack)),
-        "twin": told(respond(twin, corpus, attack)),
         "tuned": tuned(net, corpus, attack, seed),
-        "twin_tuned": tuned(twin, corpus, attack, seed),
         "weights": sum(each.numel() for each in net.parameters()),
         "text": corpus.fingerprint,
     }
