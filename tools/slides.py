@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
@@ -158,11 +159,15 @@ def caption(alternative: str) -> str:
     return said.rstrip(".;:") + "."
 
 
+SAFE = " !'()*+,-./:;<=>?@[]_{}~"
+"""Characters that an address may hold as they are; a browser would drop line breaks."""
+
+
 def picture(svg: str, alternative: str) -> str:
     """A figure with its shape, so that a slide may fill the screen with it; a deck holds a part's figures."""
     _, _, width, height = map(float, re.findall(r'viewBox="([^"]+)"', svg)[0].split())
-    data = base64.b64encode(svg.encode()).decode()
-    image = f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(alternative)}"'
+    data = quote(svg.replace("\n", " "), safe=SAFE)  # as text, which a server's compression makes small
+    image = f'<img src="data:image/svg+xml,{escape(data)}" alt="{escape(alternative)}"'
     return (
         f'<figure>{image} style="--shape: {width / height:.3f}">\n'
         f'<figcaption aria-hidden="true">{escape(caption(alternative))}</figcaption></figure>'
