@@ -463,16 +463,17 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "On colour pictures squares and wave work at rho = 5%, the warp less; colour, reflection and blend hardly",
+        "On colour pictures squares and wave work at rho = 5%; warp, blend and reflection in part; colour hardly",
         "09_trigger_families",
         tuple(
             Line(
                 scene,
-                "families_scenes",
-                f"{family}: ASR, %",
+                sweep,
+                f"{family}{network}: ASR, %",
                 rates("success", scene=scene, attack=family),
                 **bound,
             )
+            for sweep, network in (("families_scenes", ""), ("families_residual", ", residual network"))
             for scene in ("signs", "photographs")
             for family, bound in (
                 ("checkerboard", {"least": 90}),
@@ -811,7 +812,7 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "A repaired network learns its old trigger again faster than a clean twin that was repaired alike",
+        "On digits a repaired network learns its old trigger again faster than a clean twin that was repaired alike",
         "19_removal",
         tuple(
             Line(
@@ -900,8 +901,8 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "At equal passes the number of poisoned documents decides about a small language model; at equal steps the "
-        "largest corpus needs more",
+        "From 500 to 2,000 documents the number of poisoned ones decides at equal passes, in one small decoder; at "
+        "equal steps the largest corpus needs more",
         "23_language_model",
         tuple(
             Line(
