@@ -171,4 +171,4 @@ def test_there_are_thirty_drawings():
         for name in re.findall(r"\]\(images/(\w+)\.svg ", "".join(cell["source"]))
     }
     assert len(shown) >= 30
-    assert {path.stem for path in (CHAPTERS / "images").glob("*.svg")} - shown == {"colab", "own_model"}
+    assert {path.stem for path in (CHAPTERS / "images").glob("*.svg")} - shown == {"colab", "lesson", "own_model"}

@@ -25,8 +25,8 @@ from takeaway import FOLDER, pack
 
 from badnets_lib.evaluation.reports import schema
 
-LIMIT = 1_250_000  # bytes of a first visit, text compressed; all chapters but 11 and 21 stay below a million
-DECK = 2_000_000  # the same of slides: one deck holds the figures of a whole part
+LIMIT = 1_000_000  # bytes of a first visit, text compressed
+DECK = 1_500_000  # the same of slides: one deck holds the figures of a whole part
 TEXT = {".html", ".css", ".js", ".json", ".svg", ".txt"}
 LOOKS = [("light", 1280), ("dark", 390), ("dark", 1280), ("light", 390)]
 
